@@ -1,0 +1,1 @@
+"""FlexTraj for Blender: drive a photo with an animated rig through point trajectories."""

@@ -1,0 +1,1 @@
+"""Pure NumPy core of the add-on: no bpy, so that the backend, the tests and Blender run the same code."""

@@ -1,0 +1,185 @@
+"""Everything that a render job needs to know, in one frozen message shared by add-on, command line and server."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from dataclasses import asdict, dataclass, fields
+from enum import StrEnum
+from typing import Any
+
+from .errors import ErrorCode, FlexTrajError
+from .version import PROTOCOL_VERSION
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_ENGINE = re.compile(r"[a-z][a-z0-9_]{0,31}")
+MAX_PROMPT = 20_000
+
+
+class RequestError(FlexTrajError):
+    """A request that cannot be run as it stands; the message names the setting."""
+
+    def __init__(self, message: str, code: ErrorCode = ErrorCode.REQUEST) -> None:
+        super().__init__(message, code)
+
+
+class FitMode(StrEnum):
+    """How the motion is placed on the photo."""
+
+    NONE = "none"
+    """As projected by the scene's camera."""
+    AUTO = "auto"
+    """Identity where rig and photo are aligned, otherwise the bounding-box similarity of rig and subject."""
+    GIVEN = "given"
+    """`fit_matrix` is used."""
+
+
+@dataclass(frozen=True)
+class RenderRequest:
+    """One render job. Assets are named by the SHA-256 of their bytes.
+
+    Attributes:
+        trajectories: hash of a trajectory set (.npz, schema 1).
+        image: hash of the reference photo.
+        mask: hash of the user's subject mask (an image; white = subject), or None.
+        engine: name of the engine.
+        prompt, negative_prompt: text for engines that read it.
+        seed: same request and seed, same video.
+        steps: denoising steps, None = the engine's default.
+        guidance_scale: classifier-free guidance, None = the engine's default.
+        fit: how the motion is placed on the photo.
+        fit_matrix: with FitMode.GIVEN, 2x3 affine from rig pixels to photo pixels, row-major.
+        keep_points: fraction of points kept (spatial sparsity), 0 < f <= 1.
+        keep_frames: fraction of frames kept (temporal sparsity), 0 < f <= 1.
+        surface: dense ID video in which every covered pixel carries the ID of its surface point.
+        color_cue: paint the colour video from the set's colours; otherwise it is black.
+        title: shown in the job list.
+        protocol: version of this message.
+    """
+
+    trajectories: str
+    image: str
+    mask: str | None = None
+    engine: str = "preview"
+    prompt: str = ""
+    negative_prompt: str = ""
+    seed: int = 0
+    steps: int | None = None
+    guidance_scale: float | None = None
+    fit: FitMode = FitMode.AUTO
+    fit_matrix: tuple[float, float, float, float, float, float] | None = None
+    keep_points: float = 1.0
+    keep_frames: float = 1.0
+    surface: bool = False
+    color_cue: bool = False
+    title: str = ""
+    protocol: int = PROTOCOL_VERSION
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+    def to_json(self) -> str:
+        """Return the request as JSON text with sorted keys."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> RenderRequest:
+        """Read a request. Raises RequestError on unknown or wrong settings."""
+        try:
+            values = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise RequestError(f"The request is not valid JSON: {error}.") from error
+        return cls.from_dict(values)
+
+    @classmethod
+    def from_dict(cls, values: Any) -> RenderRequest:
+        """Like `from_json`, from the parsed object."""
+        if not isinstance(values, dict):
+            raise RequestError("The request must be a JSON object with the settings of a render job.")
+        known = {item.name for item in fields(cls)}
+        unknown = sorted(set(values) - known)
+        if unknown:
+            raise RequestError(
+                f"The request has an unknown setting '{unknown[0]}': remove it or update FlexTraj."
+            )
+        missing = [name for name in ("trajectories", "image") if name not in values]
+        if missing:
+            raise RequestError(f"The request lacks '{missing[0]}': send that asset's SHA-256.")
+        values = dict(values)
+        if "fit" in values:
+            try:
+                values["fit"] = FitMode(values["fit"])
+            except ValueError:
+                raise RequestError("The setting 'fit' must be 'none', 'auto' or 'given'.") from None
+        if isinstance(values.get("fit_matrix"), list):
+            values["fit_matrix"] = tuple(values["fit_matrix"])
+        return cls(**values)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _check(request: RenderRequest) -> None:
+    def must(condition: bool, sentence: str) -> None:
+        if not condition:
+            raise RequestError(sentence)
+
+    if request.protocol != PROTOCOL_VERSION:
+        raise RequestError(
+            f"The request speaks protocol {request.protocol}, this FlexTraj speaks {PROTOCOL_VERSION}: "
+            "update the add-on and the backend to the same version.",
+            ErrorCode.BACKEND_VERSION,
+        )
+    for name in ("trajectories", "image", "mask"):
+        value = getattr(request, name)
+        if name == "mask" and value is None:
+            continue
+        must(
+            isinstance(value, str) and _SHA256.fullmatch(value) is not None,
+            f"The setting '{name}' must be the SHA-256 of an uploaded asset (64 hexadecimal digits).",
+        )
+    must(
+        isinstance(request.engine, str) and _ENGINE.fullmatch(request.engine) is not None,
+        "The setting 'engine' must be an engine's name, such as 'preview'.",
+    )
+    for name in ("prompt", "negative_prompt", "title"):
+        value = getattr(request, name)
+        must(
+            isinstance(value, str) and len(value) <= MAX_PROMPT,
+            f"The setting '{name}' must be text of at most {MAX_PROMPT} characters.",
+        )
+    must(
+        type(request.seed) is int and 0 <= request.seed < 2**63,
+        "The setting 'seed' must be a whole number from 0 to 2^63-1.",
+    )
+    must(
+        request.steps is None or (type(request.steps) is int and 1 <= request.steps <= 1000),
+        "The setting 'steps' must be a whole number from 1 to 1000.",
+    )
+    must(
+        request.guidance_scale is None
+        or (_is_number(request.guidance_scale) and 0 <= request.guidance_scale <= 100),
+        "The setting 'guidance_scale' must be a number from 0 to 100.",
+    )
+    for name in ("keep_points", "keep_frames"):
+        value = getattr(request, name)
+        must(_is_number(value) and 0 < value <= 1, f"The setting '{name}' must be above 0 and at most 1.")
+    for name in ("surface", "color_cue"):
+        must(isinstance(getattr(request, name), bool), f"The setting '{name}' must be true or false.")
+    must(isinstance(request.fit, FitMode), "The setting 'fit' must be 'none', 'auto' or 'given'.")
+    matrix = request.fit_matrix
+    if request.fit is FitMode.GIVEN:
+        must(
+            isinstance(matrix, tuple) and len(matrix) == 6 and all(map(_is_number, matrix)),
+            "The fit matrix must be six finite numbers: a 2x3 affine from rig pixels to photo pixels.",
+        )
+        assert matrix is not None
+        determinant = matrix[0] * matrix[4] - matrix[1] * matrix[3]
+        must(abs(determinant) > 1e-9, "The fit matrix cannot be inverted: its scale must not be zero.")
+    else:
+        must(
+            matrix is None,
+            "A fit matrix is used only with fit 'given': set fit to 'given' or drop the matrix.",
+        )

@@ -1,0 +1,3 @@
+from flextraj_backend.cli import main
+
+main()

@@ -1,0 +1,75 @@
+"""`flextraj ...`: assembles the commands of `flextraj_backend/commands/` and turns errors into one sentence."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+
+import click
+import typer
+
+from blender_addon.core.errors import FlexTrajError
+from blender_addon.core.version import package_version
+from flextraj_backend.commands import bench, conditions, demo, doctor, engines, render, sample, serve
+
+USER_ERROR = 2
+
+app = typer.Typer(
+    name="flextraj",
+    help="Animated rigs drive photos through point trajectories (FlexTraj).",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for module in (demo, sample, conditions, render, serve, engines, doctor):
+    app.command(module.NAME)(module.command)
+app.add_typer(bench.app, name="bench")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(package_version())
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    version: bool = typer.Option(
+        False, "--version", callback=_print_version, is_eager=True, help="Print the version."
+    ),
+    debug: bool = typer.Option(False, "--debug", help="Print a traceback with every error."),
+) -> None:
+    """Options of every command; `--debug` is read by `main`."""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line. Exit code 0, or 2 with one sentence on stderr (130 after Ctrl-C)."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    debug = "--debug" in arguments
+    if debug:
+        # Accepted anywhere on the line; the group's own option documents it.
+        arguments = [argument for argument in arguments if argument != "--debug"]
+    try:
+        sys.exit(app(arguments, standalone_mode=False) or 0)
+    except click.exceptions.Abort:
+        _fail("Stopped.", debug, 130)
+    except click.ClickException as error:
+        _fail(f"{error.format_message()} See 'flextraj --help'.", debug)
+    except FlexTrajError as error:
+        _fail(error.message, debug)
+    except KeyboardInterrupt:
+        _fail("Stopped.", debug, 130)
+    except MemoryError:
+        _fail(
+            "There is not enough memory for this job: use fewer points, fewer frames or a smaller size.",
+            debug,
+        )
+    except OSError as error:
+        _fail(f"{error.filename or 'A file'} cannot be used: {error.strerror or error}.", debug)
+
+
+def _fail(sentence: str, debug: bool, code: int = USER_ERROR) -> None:
+    if debug:
+        traceback.print_exc()
+    print(f"flextraj: {sentence}", file=sys.stderr)
+    sys.exit(code)

@@ -1,0 +1,1 @@
+"""One file a command; each offers NAME and command()."""

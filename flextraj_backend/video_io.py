@@ -1,0 +1,96 @@
+"""Videos: H.264 .mp4 through imageio's bundled ffmpeg."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import imageio_ffmpeg
+import numpy as np
+from numpy.typing import NDArray
+
+from blender_addon.core.errors import ErrorCode, FlexTrajError
+from flextraj_backend.atomic_file import atomic_path
+
+
+class VideoError(FlexTrajError):
+    """A video that cannot be read or written."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, ErrorCode.VIDEO)
+
+
+def write_video(
+    path: Path,
+    frames: NDArray[np.uint8] | Iterable[NDArray[np.uint8]],
+    fps: float,
+    crf: int = 16,
+    on_frame: Callable[[int], None] | None = None,
+) -> Path:
+    """Write (T, H, W, 3) uint8 RGB frames as H.264, yuv420p, playable everywhere, atomically.
+
+    Args:
+        crf: constant rate factor of x264; smaller is better and larger.
+        on_frame: called with the number of frames written so far.
+
+    Raises:
+        VideoError: the encoder failed. FlexTrajError: the folder cannot be written.
+    """
+    iterator = iter(frames)
+    first = next(iterator, None)
+    if first is None:
+        raise VideoError("There is no frame to write: the video would be empty.")
+    height, width = first.shape[:2]
+    if width % 2 or height % 2:
+        raise VideoError(f"A video of {width}x{height} px cannot be encoded: use an even width and height.")
+    with atomic_path(path) as temporary:
+        writer = imageio_ffmpeg.write_frames(
+            str(temporary),
+            (width, height),
+            fps=fps,
+            codec="libx264",
+            macro_block_size=1,
+            quality=None,
+            pix_fmt_out="yuv420p",
+            output_params=["-crf", str(crf), "-preset", "veryfast", "-movflags", "+faststart"],
+        )
+        writer.send(None)
+        try:
+            writer.send(np.ascontiguousarray(first))
+            count = 1
+            for frame in iterator:
+                if on_frame is not None:
+                    on_frame(count)
+                writer.send(np.ascontiguousarray(frame))
+                count += 1
+        except OSError as error:
+            raise VideoError(f"The video encoder stopped while writing {path.name}: {error}.") from error
+        finally:
+            writer.close()
+        if not temporary.is_file() or temporary.stat().st_size == 0:
+            raise VideoError(f"The video encoder wrote nothing to {path}: check the free disk space.")
+    return path
+
+
+def read_video(path: Path, max_frames: int = 20_000) -> tuple[NDArray[np.uint8], float]:
+    """Read a whole video: ((T, H, W, 3) uint8 RGB, frames per second).
+
+    Raises:
+        VideoError: not a video, truncated, or longer than `max_frames`.
+    """
+    frames: list[NDArray[np.uint8]] = []
+    try:
+        reader = imageio_ffmpeg.read_frames(str(path))
+        info = next(reader)
+        width, height = info["size"]
+        for data in reader:
+            if len(frames) == max_frames:
+                raise VideoError(f"The video {path} has more than {max_frames} frames: cut it first.")
+            frames.append(np.frombuffer(data, np.uint8).reshape(height, width, 3))
+    except (OSError, RuntimeError, StopIteration, KeyError) as error:
+        raise VideoError(
+            f"The video {path} cannot be read, it is truncated or not a video: {error}."
+        ) from error
+    if not frames:
+        raise VideoError(f"The video {path} holds no frame: it is truncated or not a video.")
+    return np.stack(frames), float(info["fps"])
