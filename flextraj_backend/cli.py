@@ -1,4 +1,4 @@
-"""`flextraj ...`: assembles the commands of `flextraj_backend/commands/` and turns errors into one sentence."""
+"""`flextraj ...`: assembles the commands and turns errors into one sentence."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def main(arguments: list[str] | None = None) -> None:
         _fail("Stopped.", debug, 130)
     except MemoryError:
         _fail(
-            "There is not enough memory for this job: use fewer points, fewer frames or a smaller size.",
+            "There is not enough memory for this: use fewer points, fewer frames or a smaller size.",
             debug,
         )
     except OSError as error:

@@ -35,9 +35,7 @@ def _open(source: Path | str | bytes) -> tuple[Image.Image, str]:
             raise ImageError(f"{label} has {image.width}x{image.height} px, too large: scale it down first.")
         return image, label
     except (UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise ImageError(
-            f"{label} is not an image that can be read: use a JPEG, PNG, WebP or TIFF file."
-        ) from error
+        raise ImageError(f"{label} is not a readable image: use a JPEG, PNG, WebP or TIFF file.") from error
     except OSError as error:
         raise ImageError(f"{label} cannot be opened ({error.strerror or error}): check the path.") from error
 
@@ -62,7 +60,7 @@ def read_mask(source: Path | str | bytes) -> NDArray[np.bool_]:
 
 
 def cover_and_crop(picture: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
-    """Scale a (H, W, 3) or (H, W) picture so that it covers width x height, and crop the middle: never squeezed."""
+    """Scale a (H, W, 3) or (H, W) picture to cover width x height and crop the middle: never squeezed."""
     image = Image.fromarray(picture)
     if image.size == (width, height):
         return picture
@@ -71,7 +69,7 @@ def cover_and_crop(picture: NDArray[np.uint8], width: int, height: int) -> NDArr
 
 def cover_and_crop_mask(mask: NDArray[np.bool_], width: int, height: int) -> NDArray[np.bool_]:
     """`cover_and_crop` for a (H, W) bool mask."""
-    return cover_and_crop(mask.astype(np.uint8) * 255, width, height) > 127
+    return cover_and_crop(np.where(mask, np.uint8(255), np.uint8(0)), width, height) > 127
 
 
 def write_image(path: Path, picture: NDArray[np.uint8]) -> Path:

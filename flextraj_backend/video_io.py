@@ -47,10 +47,10 @@ def write_video(
         writer = imageio_ffmpeg.write_frames(
             str(temporary),
             (width, height),
-            fps=fps,
+            fps=fps,  # pyright: ignore[reportArgumentType]  (fractions are fine for ffmpeg)
             codec="libx264",
             macro_block_size=1,
-            quality=None,
+            quality=None,  # pyright: ignore[reportArgumentType]  (None leaves the rate factor to us)
             pix_fmt_out="yuv420p",
             output_params=["-crf", str(crf), "-preset", "veryfast", "-movflags", "+faststart"],
         )

@@ -1,4 +1,4 @@
-"""The camera of a shot as a trajectory set stores it: intrinsics and pose per frame, in pixels and scene units."""
+"""The camera of a shot as a trajectory set stores it: intrinsics (pixels) and pose of every frame."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Everything that a render job needs to know, in one frozen message shared by add-on, command line and server."""
+"""All that a render job needs to know, in one frozen message of add-on, command line and server."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ class RenderRequest:
         unknown = sorted(set(values) - known)
         if unknown:
             raise RequestError(
-                f"The request has an unknown setting '{unknown[0]}': remove it or update FlexTraj."
+                f"The request has an unknown setting '{unknown[0]}': drop it or update FlexTraj."
             )
         missing = [name for name in ("trajectories", "image") if name not in values]
         if missing:
@@ -181,5 +181,5 @@ def _check(request: RenderRequest) -> None:
     else:
         must(
             matrix is None,
-            "A fit matrix is used only with fit 'given': set fit to 'given' or drop the matrix.",
+            "A fit matrix goes with fit 'given': set fit to 'given' or drop the matrix.",
         )

@@ -81,8 +81,8 @@ class TrajectorySet:
     """Point trajectories of a shot. Validated when made; the arrays are read-only.
 
     Attributes:
-        positions: (T, N, 3) float32; x, y in pixels (top-left origin, pixel centres at +0.5), z = depth along the
-            camera axis in scene units, larger = farther.
+        positions: (T, N, 3) float32; x, y in pixels (top-left origin, pixel centres at +0.5), z = depth
+            along the camera axis in scene units, larger = farther.
         visible: (T, N) bool; in front of the camera, inside the raster, not occluded.
         seg_id: (N,) uint16, index into `meta.segments`.
         traj_id: (N,) uint16, unique within its segment.

@@ -11,6 +11,7 @@ import math
 import os
 import tempfile
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +94,7 @@ def _write(trajectories: TrajectorySet, file: Any) -> None:
             info.compress_type = zipfile.ZIP_STORED if name == "positions" else zipfile.ZIP_DEFLATED
             with archive.open(info, "w", force_zip64=True) as entry:
                 np.lib.format.write_array(
-                    entry, np.ascontiguousarray(array), version=(1, 0), allow_pickle=False
+                    entry, np.asarray(array, order="C"), version=(1, 0), allow_pickle=False
                 )
 
 
@@ -101,21 +102,18 @@ def read_trajectories(source: Path | str | bytes) -> TrajectorySet:
     """Read and validate a set from a path or from its bytes.
 
     Raises:
-        TrajectoryError: not a trajectory set, another schema, or an array that breaks it; the message names it.
+        TrajectoryError: not a trajectory set, another schema, or an array that breaks it (named).
     """
     label = "The trajectory file" if isinstance(source, bytes) else f"The trajectory file {source}"
     try:
-        file: Any = io.BytesIO(source) if isinstance(source, bytes) else Path(source).open("rb")
+        with zipfile.ZipFile(io.BytesIO(source) if isinstance(source, bytes) else source) as archive:
+            return _read(archive, label)
+    except (zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, EOFError, RuntimeError) as error:
+        raise TrajectoryError(
+            f"{label} is not a complete .npz archive ({error}): write it again with 'flextraj sample'."
+        ) from error
     except OSError as error:
         raise TrajectoryError(f"{label} cannot be opened ({error.strerror}): check the path.") from error
-    with file:
-        try:
-            with zipfile.ZipFile(file) as archive:
-                return _read(archive, label)
-        except (zipfile.BadZipFile, zipfile.LargeZipFile, EOFError, OSError, RuntimeError) as error:
-            raise TrajectoryError(
-                f"{label} is not a complete .npz archive ({error}): write it again with 'flextraj sample'."
-            ) from error
 
 
 def _read(archive: zipfile.ZipFile, label: str) -> TrajectorySet:
@@ -266,7 +264,7 @@ def meta_from_json(text: str) -> tuple[int, TrajectoryMeta]:
     version = values.get("schema_version")
     if version != SCHEMA_VERSION:
         raise TrajectoryError(
-            f"The trajectory set has schema version {version!r}, this FlexTraj reads version {SCHEMA_VERSION}: "
+            f"The trajectory set has schema version {version!r}, this FlexTraj reads {SCHEMA_VERSION}: "
             "write it again with this version or update FlexTraj."
         )
     try:
