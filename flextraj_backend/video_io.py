@@ -88,9 +88,7 @@ def read_video(path: Path, max_frames: int = 20_000) -> tuple[NDArray[np.uint8],
                 raise VideoError(f"The video {path} has more than {max_frames} frames: cut it first.")
             frames.append(np.frombuffer(data, np.uint8).reshape(height, width, 3))
     except (OSError, RuntimeError, StopIteration, KeyError) as error:
-        raise VideoError(
-            f"The video {path} cannot be read, it is truncated or not a video: {error}."
-        ) from error
+        raise VideoError(f"The video {path} cannot be read: it is truncated or not a video.") from error
     if not frames:
         raise VideoError(f"The video {path} holds no frame: it is truncated or not a video.")
     return np.stack(frames), float(info["fps"])
