@@ -95,7 +95,7 @@ def print_rows(title: str, rows: Sequence[BenchRow], console: Console | None = N
 
 
 def write_rows(path: Path, rows: Sequence[BenchRow]) -> Path:
-    """Write `{"machine": {...}, "rows": [...]}` atomically; the fields of a row plus ratio and within_limit."""
+    """Write `{"machine": {...}, "rows": [...]}` atomically; a row has its fields, ratio and within_limit."""
     document = {
         "machine": describe_machine(),
         "rows": [{**asdict(row), "ratio": row.ratio, "within_limit": row.within_limit} for row in rows],
