@@ -1,0 +1,238 @@
+"""What the backend says: frozen messages, strict about types and tolerant of settings newer than this add-on."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any, TypeVar
+
+from ..core.errors import ErrorCode, FlexTrajError
+
+_Enum = TypeVar("_Enum", bound=StrEnum)
+
+
+class JobState(StrEnum):
+    """Life of a job: queued, running, one of four ends; a running job asked to stop is cancelling."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    CANCELLING = "cancelling"
+    CANCELLED = "cancelled"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    INTERRUPTED = "interrupted"
+    """The backend died while the job ran; it can be retried."""
+
+    @property
+    def is_finished(self) -> bool:
+        return self not in (JobState.QUEUED, JobState.RUNNING, JobState.CANCELLING)
+
+
+class ResultKind(StrEnum):
+    """A file that a job made; the value is its place below `/v1/jobs/{id}/`."""
+
+    VIDEO = "video"
+    ID_VIDEO = "conditions/id"
+    COLOR_VIDEO = "conditions/color"
+
+
+@dataclass(frozen=True)
+class JobStatus:
+    """Where a job stands.
+
+    Attributes:
+        id: name of the job, also of its folder.
+        state: see `JobState`.
+        engine: engine that renders it.
+        title: what the user called it, may be empty.
+        phase: such as 'fitting', 'rendering', 'encoding'; empty before the job runs.
+        step, steps: progress within the phase, 0 <= step <= steps.
+        eta_seconds: estimated time left, None where unknown.
+        created, finished: Unix time in seconds; finished is None until the job has ended.
+        error: one sentence where the job failed or was interrupted, else None.
+        label: what to call the video to be honest, such as 'motion draft'; empty for a final.
+        warnings: sentences for the user.
+        results: files that can be downloaded.
+    """
+
+    id: str
+    state: JobState
+    engine: str
+    title: str = ""
+    phase: str = ""
+    step: int = 0
+    steps: int = 1
+    eta_seconds: float | None = None
+    created: float = 0.0
+    finished: float | None = None
+    error: str | None = None
+    label: str = ""
+    warnings: tuple[str, ...] = ()
+    results: tuple[ResultKind, ...] = ()
+
+    @property
+    def fraction(self) -> float:
+        """Progress within the phase, 0 to 1."""
+        return min(max(self.step / self.steps, 0.0), 1.0) if self.steps > 0 else 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Any) -> JobStatus:
+        """Read a job. Raises FlexTrajError (ErrorCode.BACKEND): a setting is missing or of a wrong type."""
+        answer = _Answer(values, "job")
+        return cls(
+            id=answer.text("id"),
+            state=answer.member("state", JobState),
+            engine=answer.text("engine"),
+            title=answer.text("title"),
+            phase=answer.text("phase"),
+            step=answer.count("step"),
+            steps=answer.count("steps"),
+            eta_seconds=answer.optional_number("eta_seconds"),
+            created=answer.number("created"),
+            finished=answer.optional_number("finished"),
+            error=answer.optional_text("error"),
+            label=answer.text("label"),
+            warnings=answer.texts("warnings"),
+            # A newer backend may offer files that this add-on does not know; they are left out.
+            results=tuple(ResultKind(name) for name in answer.texts("results") if name in set(ResultKind)),
+        )
+
+
+@dataclass(frozen=True)
+class EngineInfo:
+    """What an engine can do on the backend's machine.
+
+    Attributes:
+        name: as in `RenderRequest.engine`.
+        title: as shown to the user.
+        available: False where it cannot run; `reason` then says why and what to do, in one sentence.
+        min_frames, max_frames, frame_step, frame_offset: frame counts are `frame_step * k + frame_offset`.
+        side_multiple, max_side: width and height are multiples of the first, at most the second, in pixels.
+        seconds, memory_bytes, vram_bytes: estimate for 49 frames at 720x480, None where there is none.
+    """
+
+    name: str
+    title: str
+    available: bool
+    reason: str = ""
+    min_frames: int = 1
+    max_frames: int = 1
+    frame_step: int = 1
+    frame_offset: int = 0
+    side_multiple: int = 2
+    max_side: int = 4096
+    seconds: float | None = None
+    memory_bytes: int | None = None
+    vram_bytes: int | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Any) -> EngineInfo:
+        """Read an engine. Raises FlexTrajError (ErrorCode.BACKEND) like `JobStatus.from_dict`."""
+        answer = _Answer(values, "engine")
+        return cls(
+            name=answer.text("name"),
+            title=answer.text("title"),
+            available=answer.truth("available"),
+            reason=answer.text("reason"),
+            min_frames=answer.count("min_frames"),
+            max_frames=answer.count("max_frames"),
+            frame_step=answer.count("frame_step"),
+            frame_offset=answer.count("frame_offset"),
+            side_multiple=answer.count("side_multiple"),
+            max_side=answer.count("max_side"),
+            seconds=answer.optional_number("seconds"),
+            memory_bytes=answer.optional_count("memory_bytes"),
+            vram_bytes=answer.optional_count("vram_bytes"),
+        )
+
+
+@dataclass(frozen=True)
+class BackendHealth:
+    """Who answers: protocol of the API, version of the package, seconds since it started."""
+
+    protocol: int
+    version: str
+    uptime_seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Any) -> BackendHealth:
+        """Read a health answer. Raises FlexTrajError (ErrorCode.BACKEND) like `JobStatus.from_dict`."""
+        answer = _Answer(values, "health answer")
+        return cls(answer.count("protocol"), answer.text("version"), answer.number("uptime_seconds"))
+
+
+class _Answer:
+    """Typed reading of one JSON object from the backend."""
+
+    def __init__(self, values: Any, what: str) -> None:
+        self._what = what
+        if not isinstance(values, dict):
+            raise self._refuse("is not a JSON object")
+        self._values: dict[str, Any] = values
+
+    def _refuse(self, problem: str) -> FlexTrajError:
+        return FlexTrajError(
+            f"The backend's {self._what} {problem}: update the add-on and the backend to the same version.",
+            ErrorCode.BACKEND,
+        )
+
+    def _get(self, name: str) -> Any:
+        if name not in self._values:
+            raise self._refuse(f"has no '{name}'")
+        return self._values[name]
+
+    def text(self, name: str) -> str:
+        value = self._get(name)
+        if not isinstance(value, str):
+            raise self._refuse(f"has a '{name}' that is not text")
+        return value
+
+    def optional_text(self, name: str) -> str | None:
+        return None if self._get(name) is None else self.text(name)
+
+    def texts(self, name: str) -> tuple[str, ...]:
+        value = self._get(name)
+        if not isinstance(value, (list, tuple)) or not all(isinstance(item, str) for item in value):
+            raise self._refuse(f"has a '{name}' that is not a list of texts")
+        return tuple(value)
+
+    def truth(self, name: str) -> bool:
+        value = self._get(name)
+        if not isinstance(value, bool):
+            raise self._refuse(f"has a '{name}' that is neither true nor false")
+        return value
+
+    def count(self, name: str) -> int:
+        value = self._get(name)
+        if type(value) is not int or value < 0:
+            raise self._refuse(f"has a '{name}' that is not a whole number from 0 up")
+        return value
+
+    def optional_count(self, name: str) -> int | None:
+        return None if self._get(name) is None else self.count(name)
+
+    def number(self, name: str) -> float:
+        value = self._get(name)
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+            raise self._refuse(f"has a '{name}' that is not a finite number")
+        return float(value)
+
+    def optional_number(self, name: str) -> float | None:
+        return None if self._get(name) is None else self.number(name)
+
+    def member(self, name: str, kind: type[_Enum]) -> _Enum:
+        value = self.text(name)
+        try:
+            return kind(value)
+        except ValueError:
+            raise self._refuse(f"has the unknown {name} '{value[:40]}'") from None
