@@ -1,7 +1,7 @@
 """Starts, watches and stops the backend's process; only `stop()` blocks longer than a few milliseconds.
 
-Three layers keep a backend from outliving its owner: `stop()`, `atexit` in the add-on, and the backend itself,
-which exits when the process named by `--parent-pid` is gone.
+Three layers keep a backend from outliving its owner: `stop()`, `atexit` in the add-on, and the backend, which
+exits when the process named by `--parent-pid` is gone.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """HTTP client of the local backend: the standard library's `http.client` alone.
 
-A call may block until its time limit, so call from a worker thread, never from Blender's main thread. A client
-holds no connection and may be shared by threads. System proxies are never used.
+A call may block until its time limit, so call from a worker thread, never from Blender's main thread. A
+client holds no connection and may be shared by threads. System proxies are never used.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the backend says: frozen messages, strict about types and tolerant of settings newer than this add-on."""
+"""What the backend says: frozen messages, strict about types, tolerant of settings newer than this add-on."""
 
 from __future__ import annotations
 
