@@ -1,0 +1,143 @@
+"""The humanoid's body as one closed surface: lofted parts, smoothly joined, with materials and skin weights.
+
+NumPy only; `humanoid.py` turns the result into Blender objects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flextraj_backend.demo.body_parts import body_parts
+from flextraj_backend.demo.loft import Loft, Material, Points, smooth_minimum
+from flextraj_backend.demo.proportions import Bone, HumanoidProportions, build_skeleton
+from flextraj_backend.demo.surface_nets import extract_surface, smooth_over_edges, unique_edges
+
+
+@dataclass(frozen=True, eq=False)
+class BodyMesh:
+    """A skinned closed mesh.
+
+    Attributes:
+        vertices: (V, 3) metres.
+        quads: (F, 4) vertex indices, counter-clockwise from outside.
+        materials: (F) `Material` of each face.
+        weights: (V, B) skin weights over `bones`, rows sum to 1, at most four bones a vertex.
+        bones: the skeleton, parents before children.
+    """
+
+    vertices: Points
+    quads: NDArray[np.int64]
+    materials: NDArray[np.int64]
+    weights: Points
+    bones: tuple[Bone, ...]
+
+
+def build_body(body: HumanoidProportions, voxel: float = 0.009) -> BodyMesh:
+    """Model a body in its rest pose, arms half raised.
+
+    Args:
+        body: its measures.
+        voxel: size of the grid cells in metres; about 0.009 shows nose and hands, 0.015 is enough for tracks.
+    """
+    bones = build_skeleton(body)
+    parts = body_parts(body, {bone.name: bone for bone in bones})
+    low = np.min([part.bounds()[0] for part in parts], axis=0) - 3 * voxel
+    high = np.max([part.bounds()[1] for part in parts], axis=0) + 3 * voxel
+    shape = np.ceil((high - low) / voxel).astype(int) + 1
+    values = np.full(tuple(shape), 1.0)
+    ticks = [low[axis] + voxel * np.arange(shape[axis]) for axis in range(3)]
+    for part in parts:
+        box_low, box_high = part.bounds()
+        margin = part.blend + 2 * voxel
+        box = tuple(
+            slice(*np.searchsorted(ticks[axis], (box_low[axis] - margin, box_high[axis] + margin)))
+            for axis in range(3)
+        )
+        grid = np.stack(np.meshgrid(*(ticks[axis][box[axis]] for axis in range(3)), indexing="ij"), -1)
+        distance = part.distance(grid.reshape(-1, 3)).reshape(grid.shape[:3])
+        values[box] = smooth_minimum(values[box], distance, part.blend)
+    vertices, quads = extract_surface(values, low, voxel)
+    edges = unique_edges(quads)
+    vertices = smooth_over_edges(vertices, edges, iterations=2)
+    vertices = _snap_material_borders(vertices, quads, parts, voxel)
+    materials = _material_of(vertices[quads].mean(1), parts)
+    weights = skin_weights(vertices, edges, bones)
+    hair = np.zeros(len(vertices), bool)
+    hair[quads[materials == Material.HAIR]] = True
+    weights[hair] = [float(bone.name == "head") for bone in bones]
+    return BodyMesh(vertices, quads, materials, weights, bones)
+
+
+def _material_distances(points: Points, parts: Sequence[Loft]) -> tuple[NDArray[np.int64], Points]:
+    """Distance of (M, 3) points to the nearest part of each material: (K) materials, (M, K)."""
+    kinds = sorted({part.material for part in parts})
+    nearest = np.full((len(points), len(kinds)), np.inf)
+    for part in parts:
+        column = kinds.index(part.material)
+        nearest[:, column] = np.minimum(nearest[:, column], part.distance(points))
+    return np.array(kinds, np.int64), nearest
+
+
+def _material_of(points: Points, parts: Sequence[Loft]) -> NDArray[np.int64]:
+    kinds, distances = _material_distances(points, parts)
+    return kinds[distances.argmin(1)]
+
+
+def _snap_material_borders(
+    vertices: Points, quads: NDArray[np.int64], parts: Sequence[Loft], voxel: float
+) -> Points:
+    """Move the vertices between two materials onto the line where both parts are equally near.
+
+    Without it hairline and collar follow the grid's cells in steps.
+    """
+    face = _material_of(vertices[quads].mean(1), parts)
+    lowest = np.full(len(vertices), 99)
+    highest = np.full(len(vertices), -1)
+    for corner in range(4):
+        np.minimum.at(lowest, quads[:, corner], face)
+        np.maximum.at(highest, quads[:, corner], face)
+    border = np.flatnonzero(lowest != highest)
+    points = vertices[border].copy()
+    columns = np.arange(len(border))
+
+    def difference(at: Points) -> Points:
+        kinds, distances = _material_distances(at, parts)
+        first = np.searchsorted(kinds, lowest[border])
+        second = np.searchsorted(kinds, highest[border])
+        return distances[columns, first] - distances[columns, second]
+
+    small = 0.1 * voxel
+    for _ in range(3):
+        value = difference(points)
+        gradient = np.stack([(difference(points + step) - value) / small for step in small * np.eye(3)], 1)
+        points -= (value / ((gradient**2).sum(1) + 0.05))[:, None] * gradient
+        offset = points - vertices[border]
+        far = np.linalg.norm(offset, axis=1, keepdims=True)
+        points = vertices[border] + offset * np.minimum(1.0, 0.8 * voxel / np.maximum(far, 1e-9))
+    moved = vertices.copy()
+    moved[border] = points
+    return moved
+
+
+def skin_weights(
+    vertices: Points, edges: NDArray[np.int64], bones: Sequence[Bone], sharpness: float = 7.0
+) -> Points:
+    """Return (V, B) weights from the distances of the vertices to the bones, relative to each bone's reach.
+
+    Inverse powers of the distance, smoothed over the surface, then cut to four bones a vertex.
+    """
+    nearness = np.empty((len(vertices), len(bones)))
+    for column, bone in enumerate(bones):
+        along = bone.tail - bone.head
+        t = np.clip((vertices - bone.head) @ along / (along @ along), 0.0, 1.0)
+        distance = np.linalg.norm(vertices - bone.head - t[:, None] * along, axis=1)
+        nearness[:, column] = np.maximum(distance / bone.reach, 0.05) ** -sharpness
+    weights = nearness / nearness.sum(1, keepdims=True)
+    weights = smooth_over_edges(weights, edges, iterations=8)
+    fourth = np.sort(weights, axis=1)[:, -4][:, None]
+    weights = np.where((weights >= fourth) & (weights > 0.004), weights, 0.0)
+    return weights / weights.sum(1, keepdims=True)
