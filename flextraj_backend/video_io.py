@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import struct
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import imageio_ffmpeg
@@ -26,12 +27,14 @@ def write_video(
     fps: float,
     crf: int = 16,
     on_frame: Callable[[int], None] | None = None,
+    metadata: Mapping[str, str] | None = None,
 ) -> Path:
     """Write (T, H, W, 3) uint8 RGB frames as H.264, yuv420p, playable everywhere, atomically.
 
     Args:
         crf: constant rate factor of x264; smaller is better and larger.
         on_frame: called with the number of frames written so far.
+        metadata: tags of the container, such as title and comment.
 
     Raises:
         VideoError: the encoder failed. FlexTrajError: the folder cannot be written.
@@ -43,6 +46,7 @@ def write_video(
     height, width = first.shape[:2]
     if width % 2 or height % 2:
         raise VideoError(f"A video of {width}x{height} px cannot be encoded: use an even width and height.")
+    tags = [text for name, value in (metadata or {}).items() for text in ("-metadata", f"{name}={value}")]
     with atomic_path(path) as temporary:
         writer = imageio_ffmpeg.write_frames(
             str(temporary),
@@ -52,7 +56,7 @@ def write_video(
             macro_block_size=1,
             quality=None,  # pyright: ignore[reportArgumentType]  (None leaves the rate factor to us)
             pix_fmt_out="yuv420p",
-            output_params=["-crf", str(crf), "-preset", "veryfast", "-movflags", "+faststart"],
+            output_params=["-crf", str(crf), "-preset", "veryfast", "-movflags", "+faststart", *tags],
         )
         writer.send(None)
         try:
@@ -64,12 +68,37 @@ def write_video(
                 writer.send(np.ascontiguousarray(frame))
                 count += 1
         except OSError as error:
-            raise VideoError(f"The video encoder stopped while writing {path.name}: {error}.") from error
+            # The encoder's own message follows on further lines: its whole command.
+            reason = str(error).strip().partition("\n")[0]
+            raise VideoError(
+                f"The video encoder stopped while writing {path} ({reason}): check the free disk space."
+            ) from error
         finally:
             writer.close()
-        if not temporary.is_file() or temporary.stat().st_size == 0:
-            raise VideoError(f"The video encoder wrote nothing to {path}: check the free disk space.")
+        if not _is_complete_mp4(temporary):
+            raise VideoError(f"The video encoder could not finish {path}: check the free disk space.")
     return path
+
+
+def _is_complete_mp4(path: Path) -> bool:
+    """Whether the file is a chain of whole boxes with an index: a full disk leaves one cut off or missing."""
+    kinds: set[bytes] = set()
+    try:
+        with path.open("rb") as file:
+            end = path.stat().st_size
+            position = 0
+            while position + 8 <= end:
+                file.seek(position)
+                size, kind = struct.unpack(">I4s", file.read(8))
+                if size == 1:
+                    size = struct.unpack(">Q", file.read(8))[0]
+                if size < 8:
+                    return False
+                kinds.add(kind)
+                position += size
+    except (OSError, struct.error):
+        return False
+    return position == end and {b"moov", b"mdat"} <= kinds
 
 
 def read_video(path: Path, max_frames: int = 20_000) -> tuple[NDArray[np.uint8], float]:
