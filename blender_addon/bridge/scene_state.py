@@ -1,0 +1,86 @@
+"""Leaving the scene as it was: frame, camera and visibility come back after work, cancel or error."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import bpy
+
+from ..core.frame_mapping import split_frame
+
+
+@contextmanager
+def preserved_scene(scene: bpy.types.Scene, view_layer: bpy.types.ViewLayer) -> Iterator[None]:
+    """Give frame, subframe and active camera back on exit, whatever happened.
+
+    Inside, objects that render but are hidden in the viewport are shown, because the viewport's depsgraph
+    leaves them out; their switches come back, too.
+    """
+    frame, subframe = scene.frame_current, scene.frame_subframe
+    camera = scene.camera
+    shown = _Shown()
+    try:
+        shown.show_what_renders(view_layer, view_layer.layer_collection)
+        yield
+    finally:
+        shown.restore(view_layer)
+        scene.frame_set(frame, subframe=subframe)
+        # Markers bound to cameras switch it on every frame change.
+        scene.camera = camera
+
+
+def set_frame(scene: bpy.types.Scene, frame: float) -> None:
+    """Go to a scene frame; its fraction is the subframe."""
+    whole, subframe = split_frame(frame)
+    scene.frame_set(whole, subframe=subframe)
+
+
+def evaluated_depsgraph(scene: bpy.types.Scene, view_layer: bpy.types.ViewLayer) -> bpy.types.Depsgraph:
+    """Return the up-to-date depsgraph of a view layer, also of one that no window shows."""
+    with bpy.context.temp_override(scene=scene, view_layer=view_layer):
+        return bpy.context.evaluated_depsgraph_get()
+
+
+class _Shown:
+    """Viewport switches that were turned over, by name and identity rather than by reference."""
+
+    def __init__(self) -> None:
+        self._objects: list[bpy.types.Object] = []
+        self._eyes: list[bpy.types.Object] = []
+        self._collections: list[bpy.types.Collection] = []
+        self._layers: list[bpy.types.LayerCollection] = []
+
+    def show_what_renders(
+        self, view_layer: bpy.types.ViewLayer, layer_collection: bpy.types.LayerCollection
+    ) -> None:
+        collection = layer_collection.collection
+        if layer_collection.exclude or collection.hide_render:
+            return
+        if collection.hide_viewport:
+            collection.hide_viewport = False
+            self._collections.append(collection)
+        if layer_collection.hide_viewport:
+            layer_collection.hide_viewport = False
+            self._layers.append(layer_collection)
+        for ob in collection.objects:
+            if ob.hide_render:
+                continue
+            if ob.hide_viewport:
+                ob.hide_viewport = False
+                self._objects.append(ob)
+            if ob.hide_get(view_layer=view_layer):
+                ob.hide_set(False, view_layer=view_layer)
+                self._eyes.append(ob)
+        for child in layer_collection.children:
+            self.show_what_renders(view_layer, child)
+
+    def restore(self, view_layer: bpy.types.ViewLayer) -> None:
+        for ob in self._eyes:
+            ob.hide_set(True, view_layer=view_layer)
+        for ob in self._objects:
+            ob.hide_viewport = True
+        for layer_collection in self._layers:
+            layer_collection.hide_viewport = True
+        for collection in self._collections:
+            collection.hide_viewport = True

@@ -1,0 +1,295 @@
+"""Which meshes are sampled, and into which segments and groups they fall."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+import bpy
+import numpy as np
+from numpy.typing import NDArray
+
+from ..core.errors import ErrorCode, FlexTrajError
+from ..core.sample_settings import SampleSettings, SegmentBy
+from ..core.trajectories import Segment
+from .evaluated_meshes import LiveMesh, MeshKey, MeshState
+from .seg_ids import SURFACE_TYPES, collections_in_order, objects_in_order, resolve_seg_ids
+
+NO_MATERIAL = "No Material"
+
+
+@dataclass(frozen=True, eq=False)
+class Patch:
+    """Triangles of one mesh that belong to one segment.
+
+    Attributes:
+        key: the mesh.
+        segment: index into the segments.
+        triangles: (M',) int64, ascending indices of the mesh's triangles.
+        vertices: (V',) int64, ascending indices of the mesh's vertices that belong to the segment.
+    """
+
+    key: MeshKey
+    segment: int
+    triangles: NDArray[np.int64]
+    vertices: NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Subjects:
+    """What is sampled: `patches` in the order of their segments, with the objects that own them."""
+
+    segments: tuple[Segment, ...]
+    patches: tuple[Patch, ...]
+    owners: tuple[bpy.types.Object, ...]
+
+
+@dataclass(frozen=True)
+class SurfaceOwner:
+    """A rendered mesh, reduced to what segments need.
+
+    Attributes:
+        key: the mesh.
+        owner: original object in the view layer.
+        materials: (identity, name) of the material in each slot.
+    """
+
+    key: MeshKey
+    owner: bpy.types.Object
+    materials: tuple[tuple[int, str], ...]
+
+
+def surface_owner(live: LiveMesh) -> SurfaceOwner:
+    """Copy from a live mesh what stays valid after the iteration."""
+    materials = []
+    for slot in live.source.material_slots:
+        material = slot.material
+        materials.append(
+            (-1, NO_MATERIAL) if material is None else (material.original.session_uid, material.name)
+        )
+    return SurfaceOwner(live.key, live.owner, tuple(materials))
+
+
+def resolve_objects(scene: bpy.types.Scene, names: Iterable[str]) -> dict[str, list[bpy.types.Object]]:
+    """Return the objects with surfaces that each name stands for.
+
+    A mesh, curve, text or metaball stands for itself, an armature for the meshes it deforms and those parented
+    to it, an empty for everything below it and for what it instances.
+
+    Raises:
+        FlexTrajError: no object has that name, or it has nothing to sample.
+    """
+    resolved: dict[str, list[bpy.types.Object]] = {}
+    in_order = list(objects_in_order(scene))
+    for name in names:
+        ob = scene.objects.get(name)
+        if ob is None:
+            with_surface = [other.name for other in in_order if other.type in SURFACE_TYPES]
+            choices = ", ".join(with_surface[:8]) + (", ..." if len(with_surface) > 8 else "")
+            raise FlexTrajError(
+                f"There is no object '{name}' in the scene: choose one of {choices or 'its objects'}.",
+                ErrorCode.NO_SUBJECT,
+            )
+        members = {member.session_uid for member in _expand(ob, in_order)}
+        resolved[name] = [other for other in in_order if other.session_uid in members]
+        if not resolved[name]:
+            raise FlexTrajError(
+                f"The object '{name}' has no surface to sample: choose a mesh, or an armature that deforms one.",
+                ErrorCode.NO_SUBJECT,
+            )
+    return resolved
+
+
+def _expand(ob: bpy.types.Object, in_order: list[bpy.types.Object]) -> Iterator[bpy.types.Object]:
+    if ob.type in SURFACE_TYPES or ob.instance_type != "NONE":
+        yield ob
+    if ob.type == "EMPTY":
+        for child in ob.children:
+            yield from _expand(child, in_order)
+            if child.type in SURFACE_TYPES:
+                yield from _with_children(child)
+    elif ob.type == "ARMATURE":
+        for other in in_order:
+            if other.type in SURFACE_TYPES and armature_of(other) is ob:
+                yield other
+        for child in ob.children:
+            yield from _with_children(child)
+
+
+def _with_children(ob: bpy.types.Object) -> Iterator[bpy.types.Object]:
+    for member in (ob, *ob.children_recursive):
+        if member.type in SURFACE_TYPES or member.instance_type != "NONE":
+            yield member
+
+
+def armature_of(ob: bpy.types.Object) -> bpy.types.Object | None:
+    """Return the armature that deforms an object, if any."""
+    for modifier in ob.modifiers:
+        if isinstance(modifier, bpy.types.ArmatureModifier) and modifier.object is not None:
+            return modifier.object
+    if ob.parent is not None and ob.parent.type == "ARMATURE" and ob.parent_type == "ARMATURE":
+        return ob.parent
+    return None
+
+
+def choose_subjects(
+    scene: bpy.types.Scene,
+    settings: SampleSettings,
+    surfaces: Iterable[SurfaceOwner],
+    states: Mapping[MeshKey, MeshState],
+) -> Subjects:
+    """Choose meshes and sort their triangles into segments.
+
+    Args:
+        scene: the scene.
+        settings: objects, background and kind of segment.
+        surfaces: every rendered mesh of the first frame.
+        states: the same meshes, read.
+
+    Raises:
+        FlexTrajError: a name is unknown, hidden or has no surface; nothing renders.
+    """
+    rendered = [surface for surface in surfaces if surface.key in states]
+    visible_uids = {surface.key.owner for surface in rendered}
+    chosen_uids = visible_uids
+    if settings.objects:
+        chosen_uids = set()
+        for name, members in resolve_objects(scene, settings.objects).items():
+            uids = {member.session_uid for member in members} & visible_uids
+            if not uids:
+                raise FlexTrajError(
+                    f"The object '{name}' does not render on the first frame: turn on its render visibility "
+                    "(camera icon in the Outliner), or choose another object or first frame.",
+                    ErrorCode.NO_SUBJECT,
+                )
+            chosen_uids |= uids
+    background_uids = _background(scene, settings, chosen_uids)
+    position = {ob.session_uid: index for index, ob in enumerate(objects_in_order(scene))}
+    chosen = sorted(
+        (surface for surface in rendered if surface.key.owner in chosen_uids),
+        key=lambda surface: (position.get(surface.key.owner, len(position)), surface.key.instance),
+    )
+    if not chosen:
+        raise FlexTrajError(
+            "Nothing that renders has a surface on the first frame: add a mesh or turn on its render visibility.",
+            ErrorCode.NO_SUBJECT,
+        )
+    return _segments(scene, settings.segment_by, chosen, states, background_uids)
+
+
+def _background(scene: bpy.types.Scene, settings: SampleSettings, chosen: set[int]) -> set[int]:
+    uids: set[int] = set()
+    for name, members in resolve_objects(scene, settings.background).items():
+        own = {member.session_uid for member in members} & chosen
+        if not own:
+            raise FlexTrajError(
+                f"The background object '{name}' is not among the sampled objects: "
+                "add it to them or take it off the background.",
+                ErrorCode.NO_SUBJECT,
+            )
+        uids |= own
+    return uids
+
+
+@dataclass(eq=False)
+class _SegmentBuilder:
+    """A segment while its patches are collected."""
+
+    name: str
+    seg_id: int
+    patches: list[tuple[SurfaceOwner, NDArray[np.int64], NDArray[np.int64]]]
+
+
+def _segments(
+    scene: bpy.types.Scene,
+    segment_by: SegmentBy,
+    chosen: list[SurfaceOwner],
+    states: Mapping[MeshKey, MeshState],
+    background_uids: set[int],
+) -> Subjects:
+    object_ids = resolve_seg_ids(scene) if segment_by is SegmentBy.OBJECT else {}
+    collection_of = _collection_names(scene) if segment_by is SegmentBy.COLLECTION else {}
+    builders: dict[int, _SegmentBuilder] = {}
+    for surface in chosen:
+        state = states[surface.key]
+        uid = surface.key.owner
+        every_triangle = np.arange(len(state.topology.triangles))
+        every_vertex = np.arange(state.topology.vertex_count)
+        if segment_by is SegmentBy.OBJECT:
+            parts = [(uid, surface.owner.name, object_ids[uid], every_triangle, every_vertex)]
+        elif segment_by is SegmentBy.COLLECTION:
+            identity, name = collection_of[uid]
+            parts = [(identity, name, len(builders), every_triangle, every_vertex)]
+        else:
+            parts = [
+                (identity, name, len(builders) + new, triangles, vertices)
+                for new, (identity, name, triangles, vertices) in enumerate(_by_material(surface, state))
+            ]
+        for identity, name, seg_id, triangles, vertices in parts:
+            if identity not in builders:
+                if segment_by is not SegmentBy.OBJECT:
+                    seg_id = len(builders)
+                builders[identity] = _SegmentBuilder(name, seg_id, [])
+            builders[identity].patches.append((surface, triangles, vertices))
+    ordered = sorted(builders.values(), key=lambda builder: builder.seg_id)
+    groups = _groups([[surface.owner for surface, _, _ in builder.patches] for builder in ordered])
+    segments = []
+    patches = []
+    for index, builder in enumerate(ordered):
+        uids = {surface.key.owner for surface, _, _ in builder.patches}
+        segments.append(Segment(builder.seg_id, builder.name, groups[index], uids <= background_uids))
+        patches.extend(
+            Patch(surface.key, index, triangles, vertices) for surface, triangles, vertices in builder.patches
+        )
+    owners = {surface.key.owner: surface.owner for surface in chosen}
+    return Subjects(tuple(segments), tuple(patches), tuple(owners.values()))
+
+
+def _collection_names(scene: bpy.types.Scene) -> dict[int, tuple[int, str]]:
+    """Return for each object the (identity, name) of the first collection that holds it."""
+    collection_of: dict[int, tuple[int, str]] = {}
+    for collection in collections_in_order(scene):
+        for ob in collection.objects:
+            collection_of.setdefault(ob.session_uid, (collection.session_uid, collection.name))
+    return collection_of
+
+
+def _by_material(
+    surface: SurfaceOwner, state: MeshState
+) -> Iterator[tuple[int, str, NDArray[np.int64], NDArray[np.int64]]]:
+    """Split a mesh by material: (identity, name, triangles, vertices) in the order of the slots."""
+    slots = surface.materials or ((-1, NO_MATERIAL),)
+    slot_of_triangle = np.clip(state.topology.triangle_materials, 0, len(slots) - 1)
+    identities = np.array([identity for identity, _ in slots], dtype=np.int64)
+    for identity, name in dict(slots).items():
+        triangles = np.flatnonzero(identities[slot_of_triangle] == identity)
+        if len(triangles):
+            yield identity, name, triangles, np.unique(state.topology.triangles[triangles])
+
+
+def _groups(owners_of_segment: list[list[bpy.types.Object]]) -> list[int]:
+    """Number the connected subjects: segments with an object below the same root are one."""
+    roots = [{_root(owner).session_uid for owner in owners} for owners in owners_of_segment]
+    leader = list(range(len(roots)))
+
+    def find(index: int) -> int:
+        while leader[index] != index:
+            leader[index] = leader[leader[index]]
+            index = leader[index]
+        return index
+
+    first_with: dict[int, int] = {}
+    for index, uids in enumerate(roots):
+        for uid in uids:
+            first, second = sorted((find(first_with.setdefault(uid, index)), find(index)))
+            leader[second] = first
+    number: dict[int, int] = {}
+    return [number.setdefault(find(index), len(number)) for index in range(len(roots))]
+
+
+def _root(ob: bpy.types.Object) -> bpy.types.Object:
+    """Return the top of the hierarchy: of the armature that deforms the object, else of its own parents."""
+    top = armature_of(ob) or ob
+    while top.parent is not None:
+        top = top.parent
+    return top
