@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import bpy
 import numpy as np
@@ -84,16 +84,21 @@ def base_color_image(material: bpy.types.Material) -> bpy.types.ShaderNodeTexIma
     socket = _base_color_socket(material)
     if socket is None or not socket.is_linked:
         return None
-    queue = [link.from_node for link in socket.links or ()]
+    queue = _linked_nodes(socket)
     for _ in range(_MAX_LINKS):
         if not queue:
             return None
         node = queue.pop(0)
         if isinstance(node, bpy.types.ShaderNodeTexImage) and node.image is not None:
             return node
-        if node is not None:
-            queue.extend(link.from_node for item in node.inputs for link in item.links or ())
+        for item in node.inputs:
+            queue.extend(_linked_nodes(item))
     return None
+
+
+def _linked_nodes(socket: bpy.types.NodeSocket) -> list[bpy.types.Node]:
+    links = cast(Iterable[bpy.types.NodeLink], socket.links or ())
+    return [link.from_node for link in links if link.from_node is not None]
 
 
 def _base_color_socket(material: bpy.types.Material) -> bpy.types.NodeSocketColor | None:
@@ -122,7 +127,7 @@ def _read_image(image: bpy.types.Image) -> _Texture | None:
     if width * height == 0 or image.channels != 4:
         return None
     values = np.empty(width * height * 4, dtype=np.float32)
-    image.pixels.foreach_get(values)
+    cast(Any, image.pixels).foreach_get(values)
     pixels = values.reshape(height, width, 4)
     if image.is_float:
         return _Texture(linear_to_srgb(pixels))
@@ -139,9 +144,9 @@ def _uv(
     """Interpolate the UV map at points: (N, 2), None where the mesh has no UV map."""
     layers = mesh.uv_layers
     layer = next((item for item in layers if item.active_render), None)
-    links = image_node.inputs["Vector"].links or ()
-    if links and isinstance(links[0].from_node, bpy.types.ShaderNodeUVMap):
-        layer = layers.get(links[0].from_node.uv_map, layer)
+    for node in _linked_nodes(image_node.inputs["Vector"]):
+        if isinstance(node, bpy.types.ShaderNodeUVMap):
+            layer = layers.get(node.uv_map, layer)
     if layer is None:
         return None
     values = np.empty(len(mesh.loops) * 2, dtype=np.float32)

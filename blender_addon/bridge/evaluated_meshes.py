@@ -133,22 +133,22 @@ def rendered_meshes(depsgraph: bpy.types.Depsgraph, visibility: RenderVisibility
         # Curves, text and metaballs come twice: as themselves and as the mesh that renders.
         if source is None or source.type != "MESH" or source.hide_render or not source.visible_camera:
             continue
+        original = cast(bpy.types.Object, source.original)
         if instance.is_instance:
             host = cast(bpy.types.Object, instance.parent)
-            owner = host.original
-            if host.hide_render or not visibility.renders_instance_of(source.original):
+            owner = cast(bpy.types.Object, host.original)
+            if host.hide_render or not visibility.renders_instance_of(original):
                 continue
             identity = tuple(instance.persistent_id)
         else:
-            owner = source.original
+            owner = original
             if source.is_instancer and not source.show_instancer_for_render:
                 continue
             identity = ()
-        owner = cast(bpy.types.Object, owner)
         if not visibility.holds(owner):
             continue
         yield LiveMesh(
-            MeshKey(owner.session_uid, source.original.session_uid, identity),
+            MeshKey(owner.session_uid, original.session_uid, identity),
             owner,
             source,
             cast(bpy.types.Mesh, source.data),
@@ -183,7 +183,7 @@ class MeshReader:
             if not np.isfinite(live.matrix_world).all():
                 raise FlexTrajError(
                     f"The transform of '{name}' is not a finite number on frame "
-                    f"{depsgraph.scene.frame_current}: "
+                    f"{cast(bpy.types.Scene, depsgraph.scene).frame_current}: "
                     "clear its transform or repair its animation, drivers and constraints.",
                     ErrorCode.GEOMETRY,
                 )

@@ -7,6 +7,7 @@ to its end.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from typing import cast
 
 import bpy
 
@@ -94,7 +95,9 @@ def assign_seg_ids(
     Returns:
         The ids by object name.
     """
-    ids: Mapping[int, int] = resolve_seg_ids(bpy.context.scene if scene is None else scene)
+    ids: Mapping[int, int] = resolve_seg_ids(
+        cast(bpy.types.Scene, bpy.context.scene) if scene is None else scene
+    )
     assigned: dict[str, int] = {}
     for ob in objects:
         seg_id = ids.get(ob.session_uid)

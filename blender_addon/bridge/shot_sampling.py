@@ -263,7 +263,7 @@ def _colors(
 
 
 def _silhouettes(frame: TrackedFrame, subjects: Subjects) -> NDArray[np.bool_] | None:
-    """Return the exact silhouette of each segment on this frame, (S, H, W); None where it would be too large."""
+    """Return each segment's exact silhouette on this frame, (S, H, W); None where it would be too large."""
     segment_count = len(subjects.segments)
     if segment_count * frame.camera.width * frame.camera.height > MAX_SILHOUETTE_SIZE:
         return None

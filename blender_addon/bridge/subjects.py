@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import cast
 
 import bpy
 import numpy as np
@@ -65,7 +66,9 @@ def surface_owner(live: LiveMesh) -> SurfaceOwner:
     for slot in live.source.material_slots:
         material = slot.material
         materials.append(
-            (-1, NO_MATERIAL) if material is None else (material.original.session_uid, material.name)
+            (-1, NO_MATERIAL)
+            if material is None
+            else (cast(bpy.types.ID, material.original).session_uid, material.name)
         )
     return SurfaceOwner(live.key, live.owner, tuple(materials))
 
@@ -73,8 +76,8 @@ def surface_owner(live: LiveMesh) -> SurfaceOwner:
 def resolve_objects(scene: bpy.types.Scene, names: Iterable[str]) -> dict[str, list[bpy.types.Object]]:
     """Return the objects with surfaces that each name stands for.
 
-    A mesh, curve, text or metaball stands for itself, an armature for the meshes it deforms and those parented
-    to it, an empty for everything below it and for what it instances.
+    A mesh, curve, text or metaball stands for itself, an armature for the meshes it deforms and those
+    parented to it, an empty for everything below it and for what it instances.
 
     Raises:
         FlexTrajError: no object has that name, or it has nothing to sample.
@@ -94,7 +97,8 @@ def resolve_objects(scene: bpy.types.Scene, names: Iterable[str]) -> dict[str, l
         resolved[name] = [other for other in in_order if other.session_uid in members]
         if not resolved[name]:
             raise FlexTrajError(
-                f"The object '{name}' has no surface to sample: choose a mesh, or an armature that deforms one.",
+                f"The object '{name}' has no surface to sample: "
+                "choose a mesh, or an armature that deforms one.",
                 ErrorCode.NO_SUBJECT,
             )
     return resolved
@@ -171,7 +175,8 @@ def choose_subjects(
     )
     if not chosen:
         raise FlexTrajError(
-            "Nothing that renders has a surface on the first frame: add a mesh or turn on its render visibility.",
+            "Nothing that renders has a surface on the first frame: "
+            "add a mesh or turn on its render visibility.",
             ErrorCode.NO_SUBJECT,
         )
     return _segments(scene, settings.segment_by, chosen, states, background_uids)
@@ -264,7 +269,11 @@ def _by_material(
     for identity, name in dict(slots).items():
         triangles = np.flatnonzero(identities[slot_of_triangle] == identity)
         if len(triangles):
-            yield identity, name, triangles, np.unique(state.topology.triangles[triangles])
+            yield identity, name, triangles, _vertices_of(state, triangles)
+
+
+def _vertices_of(state: MeshState, triangles: NDArray[np.int64]) -> NDArray[np.int64]:
+    return np.unique(state.topology.triangles[triangles]).astype(np.int64)
 
 
 def _groups(owners_of_segment: list[list[bpy.types.Object]]) -> list[int]:

@@ -51,7 +51,7 @@ def shot_range(
 
     Returns:
         The user's ends where given. Otherwise the motion's range, cut to the scene's where somebody set that
-        (it is not Blender's default 1-250 and the two overlap by more than a frame); without motion the scene's.
+        (it is not Blender's default 1-250, and the two overlap); without motion the scene's.
     """
     chosen = scene
     if motion is not None:
@@ -115,7 +115,7 @@ def _every_frame(first: float, last: float, scene_fps: float) -> FrameMap:
         )
     if stop - start >= MAX_FRAMES:
         raise _refuse(
-            f"The frame range {first:g} to {last:g} has more than {MAX_FRAMES} frames: choose a shorter range."
+            f"The frame range {first:g} to {last:g} has more than {MAX_FRAMES} frames: choose a shorter one."
         )
     return FrameMap(tuple(float(frame) for frame in range(start, stop + 1)), scene_fps)
 

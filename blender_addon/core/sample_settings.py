@@ -32,18 +32,19 @@ class SampleSettings:
     """One sampling job.
 
     Attributes:
-        objects: names of the objects to sample (an armature stands for the meshes it deforms); empty = every mesh
-            that renders.
+        objects: names of the objects to sample (an armature stands for the meshes it deforms); empty = every
+            mesh that renders.
         background: names of the objects among them that are props or ground.
         segment_by: one SegID per object, collection or material.
         points: points per segment; None = use `density` (surface) or every vertex (vertices).
         density: points per square scene unit (world space); used when `points` is None.
         mode: surface points or vertices.
-        first_frame, last_frame: scene range, inclusive; None = the range of the subjects' animation (within the
-            scene's where that is not Blender's default), or the scene's where nothing is animated.
-        model_frames: frames of the trajectory set, spread evenly over the range (subframes); None = every frame.
-        model_fps: frames per second of the trajectory set, from the range's first frame on; None, or where the
-            range is too short for it, the model frames are spread over the whole range.
+        first_frame, last_frame: scene range, inclusive; None = the range of the subjects' animation (within
+            the scene's where that is not Blender's default), or the scene's where nothing is animated.
+        model_frames: frames of the trajectory set, spread evenly over the range (subframes); None = every
+            frame.
+        model_fps: frames per second of the trajectory set, from the range's first frame on; None, or where
+            the range is too short for it, the model frames are spread over the whole range.
         width, height: raster in pixels; None = the scene's render size (truncated, as the renderer does).
         camera: name of the camera object; None = the scene's camera.
         seed: same scene and seed, same points.

@@ -90,8 +90,8 @@ def project_points(
     """Interpolate projected vertices at the points and divide.
 
     Args:
-        raster: (3, V) float32, rows x_px * w, y_px * w, depth of `CameraFrame.world_to_raster`, where w is the
-            depth for a perspective camera and 1 for an orthographic one.
+        raster: (3, V) float32, rows x_px * w, y_px * w, depth of `CameraFrame.world_to_raster`, where w is
+            the depth for a perspective camera and 1 for an orthographic one.
         binding: N points.
         projection: the camera's.
         out: (N, 3) float32, receives x, y in pixels and the planar depth. Finite for finite input: points in

@@ -1,0 +1,104 @@
+"""Scene files into Blender's Python module: .blend, .fbx, .glb, .gltf, .usd, .abc."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from blender_addon.core.errors import ErrorCode, FlexTrajError
+
+if TYPE_CHECKING:
+    import bpy
+
+SCENE_ENDINGS = (".blend", ".fbx", ".glb", ".gltf", ".usd", ".usda", ".usdc", ".usdz", ".abc")
+
+
+class SceneError(FlexTrajError):
+    """A scene file that cannot be read."""
+
+    def __init__(self, message: str, code: ErrorCode = ErrorCode.REQUEST) -> None:
+        super().__init__(message, code)
+
+
+def require_bpy() -> None:
+    """Raise SceneError where Blender's Python module is not installed."""
+    try:
+        with quiet_stdout():
+            import bpy  # noqa: F401
+    except ImportError as error:
+        raise SceneError(
+            'Reading scenes needs Blender\'s Python module: install it with  pip install "flextraj[blender]".',
+            ErrorCode.BACKEND,
+        ) from error
+
+
+def open_scene(path: Path) -> tuple[bpy.types.Scene, bpy.types.ViewLayer]:
+    """Load a scene file into a fresh Blender; scripts inside .blend files do not run.
+
+    Raises:
+        SceneError: no such file, an unknown or damaged format, or Blender's module is missing.
+    """
+    ending = path.suffix.lower()
+    if ending not in SCENE_ENDINGS:
+        raise SceneError(
+            f"{path.name} is not a scene that can be read: give a file ending in {', '.join(SCENE_ENDINGS)}."
+        )
+    if not path.is_file():
+        raise SceneError(f"There is no file {path}: check the path of the scene.")
+    require_bpy()
+    import bpy
+
+    try:
+        with quiet_stdout():
+            _load(path.resolve(), ending)
+    except Exception as error:  # importers are Python add-ons and fail in any way on damaged files
+        lines = str(error).strip().splitlines()
+        reason = lines[-1].removeprefix("Error: ").rstrip(". ") if lines else type(error).__name__
+        raise SceneError(
+            f"{path.name} cannot be read, it is damaged or not a {ending} file ({reason}): export it again."
+        ) from error
+    scene, view_layer = bpy.context.scene, bpy.context.view_layer
+    assert scene is not None and view_layer is not None
+    return scene, view_layer
+
+
+def _load(path: Path, ending: str) -> None:
+    import bpy
+
+    name = str(path)
+    if ending == ".blend":
+        bpy.ops.wm.open_mainfile(filepath=name, load_ui=False, use_scripts=False)
+        return
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+    if ending == ".fbx":
+        bpy.ops.import_scene.fbx(filepath=name)
+    elif ending in (".glb", ".gltf"):
+        bpy.ops.import_scene.gltf(filepath=name, loglevel=50)
+    elif ending == ".abc":
+        bpy.ops.wm.alembic_import(filepath=name, as_background_job=False)
+    else:
+        bpy.ops.wm.usd_import(filepath=name)
+
+
+@contextlib.contextmanager
+def quiet_stdout() -> Iterator[None]:
+    """Keep Blender's chatter off standard output, also what its C code prints."""
+    sys.stdout.flush()
+    try:
+        descriptor = os.dup(1)
+    except OSError:  # no standard output at all
+        yield
+        return
+    try:
+        with Path(os.devnull).open("wb") as nowhere:
+            os.dup2(nowhere.fileno(), 1)
+            with contextlib.redirect_stdout(io.StringIO()):
+                yield
+    finally:
+        os.dup2(descriptor, 1)
+        os.close(descriptor)
