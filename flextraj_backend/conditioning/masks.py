@@ -62,7 +62,8 @@ def inside_dilated(points: NDArray[np.floating], mask: NDArray[np.bool_], box: i
         (N,) bool.
     """
     height, width = mask.shape
-    dilated = cv2.dilate(mask.astype(np.uint8), np.ones((box, box), np.uint8)) > 0
+    anchor = ((box - 1) // 2, (box - 1) // 2)
+    dilated = cv2.dilate(mask.astype(np.uint8), np.ones((box, box), np.uint8), anchor=anchor) > 0
     column, row = np.trunc(points[:, 0]), np.trunc(points[:, 1])
     on_raster = (column >= 0) & (column < width) & (row >= 0) & (row < height)
     inside = np.zeros(len(points), bool)
