@@ -1,4 +1,4 @@
-"""The folder of one job on the user's disk: trajectory set, videos and a sidecar that says how they were made."""
+"""The folder of one job on the disk: trajectory set, videos and a sidecar that says how they were made."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The worker thread that talks to the backend, so that Blender's main thread never waits for it.
 
-Contract: the main thread calls `submit`, `cancel`, `start_backend`, `stop_backend` (they only put a message into
-a queue) and collects the reports with `drain`. The worker gets frozen messages and never touches bpy.
+Contract: the main thread calls `submit`, `cancel`, `start_backend`, `stop_backend` (they only put a message
+into a queue) and collects the reports with `drain`. The worker gets frozen messages and never touches bpy.
 """
 
 from __future__ import annotations

@@ -1,0 +1,17 @@
+"""Operators, one feature a file."""
+
+from __future__ import annotations
+
+from . import backend, generate, notify, photo, results, seg_ids, subjects
+
+_MODULES = (subjects, seg_ids, photo, generate, backend, results, notify)
+
+
+def register() -> None:
+    for module in _MODULES:
+        module.register()
+
+
+def unregister() -> None:
+    for module in reversed(_MODULES):
+        module.unregister()

@@ -1,0 +1,18 @@
+"""The FlexTraj tab of the 3D viewport's sidebar, one panel a file."""
+
+from __future__ import annotations
+
+from . import backend, generate, main, photo, results, subjects
+
+# The parent comes first; the order of its children is the order on the screen.
+_MODULES = (main, subjects, photo, generate, results, backend)
+
+
+def register() -> None:
+    for module in _MODULES:
+        module.register()
+
+
+def unregister() -> None:
+    for module in reversed(_MODULES):
+        module.unregister()

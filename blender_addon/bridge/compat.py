@@ -1,0 +1,38 @@
+"""What differs between Blender 4.2 and 5.x, in one place."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import bpy
+
+from ..blender_types import Context
+
+
+def path_options() -> set[Any]:
+    """Options of a path property that may start with `//`; Blender 4.5 and newer want it declared."""
+    return {"PATH_SUPPORTS_BLEND_RELATIVE"} if bpy.app.version >= (4, 5, 0) else set()
+
+
+def strips_of(editor: Any) -> Any:
+    """The strips of a sequence editor: `strips` since Blender 4.4, `sequences` before, which 5.0 removed."""
+    # Not `or`: an empty collection is false.
+    return editor.strips if hasattr(editor, "strips") else editor.sequences
+
+
+def all_strips_of(editor: Any) -> Any:
+    """Like `strips_of`, with the strips inside of meta strips."""
+    return editor.strips_all if hasattr(editor, "strips_all") else editor.sequences_all
+
+
+def show_scene_in_sequencer(scene: bpy.types.Scene) -> None:
+    """Let the Video Sequencer show this scene where it shows none: from 5.0 on it has a scene of its own."""
+    workspace: Any = bpy.context.workspace
+    if workspace is not None and getattr(workspace, "sequencer_scene", scene) is None:
+        workspace.sequencer_scene = scene
+
+
+def open_windows() -> list[bpy.types.Window]:
+    """Blender's windows; background mode has one, too, which nobody sees."""
+    context: Context = bpy.context
+    return list(context.window_manager.windows)

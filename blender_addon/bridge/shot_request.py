@@ -1,0 +1,163 @@
+"""From the panel's settings to the frozen messages of sampling and rendering, checked for the user."""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import bpy
+
+from ..blender_types import Context
+from ..client.job_reports import RenderOrder
+from ..core.errors import ErrorCode, FlexTrajError
+from ..core.request import FitMode
+from ..core.sample_settings import SampleMode, SampleSettings, SegmentBy
+from ..core.trajectories import TrajectorySet
+from .seg_ids import SURFACE_TYPES
+
+if TYPE_CHECKING:
+    from ..properties import FlexTrajSettings
+
+DRAFT_SIZE = (720, 480)
+
+
+@dataclass(frozen=True)
+class ShotPlan:
+    """Everything of one Generate, read from the scene before sampling starts."""
+
+    sample: SampleSettings
+    title: str
+    photo: Path
+    mask: Path | None
+    engine: str
+    prompt: str
+    seed: int
+    fit: FitMode
+
+    def order(self, trajectories: TrajectorySet, output_folder: Path) -> RenderOrder:
+        """Turn the sampled set into a render job with a folder of its own below `output_folder`."""
+        key = uuid4().hex
+        slug = re.sub(r"[^\w-]+", "-", self.title).strip("-")[:40] or "shot"
+        return RenderOrder(
+            key=key,
+            title=self.title,
+            trajectories=trajectories,
+            photo=self.photo,
+            mask=self.mask,
+            folder=output_folder / f"{time.strftime('%Y%m%d-%H%M%S')}_{slug}_{key[:6]}",
+            engine=self.engine,
+            prompt=self.prompt,
+            seed=self.seed,
+            fit=self.fit,
+        )
+
+
+def can_be_subject(candidate: bpy.types.Object) -> bool:
+    """Whether an object has a surface of its own or stands for others that have."""
+    if candidate.type == "EMPTY":
+        return candidate.instance_type != "NONE"
+    return candidate.type == "ARMATURE" or candidate.type in SURFACE_TYPES
+
+
+def find_subjects(context: Context, settings: FlexTrajSettings) -> list[bpy.types.Object]:
+    """The chosen objects that exist in the scene; empty where nothing usable is chosen."""
+    chosen: list[bpy.types.Object | None]
+    if settings.source == "CHARACTER":
+        chosen = [settings.character]
+    elif settings.source == "SELECTION":
+        chosen = list(context.selected_objects)
+    else:
+        chosen = [item.object for item in settings.subjects]
+    names = context.scene.objects
+    # A deleted object stays in the file as long as the panel refers to it, so ask the scene.
+    return [ob for ob in chosen if ob is not None and can_be_subject(ob) and names.get(ob.name) == ob]
+
+
+def first_problem(context: Context, settings: FlexTrajSettings) -> FlexTrajError | None:
+    """What keeps a shot from being generated, cheap enough to be asked at every redraw."""
+    if not find_subjects(context, settings):
+        sentence = {
+            "CHARACTER": "No character is chosen: pick its armature or mesh under Subjects.",
+            "SELECTION": "Nothing usable is selected: select the character or the objects to follow.",
+            "LIST": "The list of subjects is empty: add the selected objects to it.",
+        }[settings.source]
+        return FlexTrajError(sentence, ErrorCode.NO_SUBJECT)
+    if not settings.photo:
+        return FlexTrajError("No photo is chosen: choose one under Photo.", ErrorCode.NO_PHOTO)
+    if context.scene.camera is None:
+        return FlexTrajError(
+            "The scene has no camera: add one and make it the scene's camera.", ErrorCode.NO_CAMERA
+        )
+    if settings.frame_range == "CUSTOM" and settings.last_frame <= settings.first_frame:
+        return FlexTrajError(
+            "The last frame must come after the first one: correct the range.", ErrorCode.FRAME_RANGE
+        )
+    return None
+
+
+def plan_shot(context: Context, settings: FlexTrajSettings) -> ShotPlan:
+    """Read and check the settings. Raises FlexTrajError with the sentence for the user."""
+    problem = first_problem(context, settings)
+    if problem is not None:
+        raise problem
+    photo = _existing_image(settings.photo, "photo")
+    mask = _existing_image(settings.mask, "mask") if settings.mask else None
+    subjects = find_subjects(context, settings)
+    names = tuple(dict.fromkeys(ob.name for ob in subjects))
+    return ShotPlan(
+        sample=_sample_settings(context.scene, settings, names),
+        title=names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more",
+        photo=photo,
+        mask=mask,
+        engine=settings.engine,
+        prompt=settings.prompt,
+        seed=settings.seed,
+        fit=FitMode(settings.fit),
+    )
+
+
+def _sample_settings(
+    scene: bpy.types.Scene, settings: FlexTrajSettings, names: tuple[str, ...]
+) -> SampleSettings:
+    first, last = {
+        "ANIMATION": (None, None),
+        "SCENE": (scene.frame_start, scene.frame_end),
+        "CUSTOM": (settings.first_frame, settings.last_frame),
+    }[settings.frame_range]
+    width, height = {
+        "DRAFT": DRAFT_SIZE,
+        "SCENE": (None, None),
+        "CUSTOM": (settings.width, settings.height),
+    }[settings.size]
+    background = tuple(
+        item.object.name
+        for item in settings.subjects
+        if settings.source == "LIST" and item.background and item.object is not None
+    )
+    return SampleSettings(
+        objects=names,
+        background=background,
+        segment_by=SegmentBy(settings.segment_by),
+        points=settings.points,
+        mode=SampleMode(settings.mode),
+        first_frame=first,
+        last_frame=last,
+        model_frames=settings.frames,
+        width=width,
+        height=height,
+        seed=settings.seed,
+        aligned=settings.aligned,
+    )
+
+
+def _existing_image(text: str, what: str) -> Path:
+    path = Path(bpy.path.abspath(text))
+    if not path.is_file():
+        raise FlexTrajError(
+            f"The {what} {path} does not exist: choose the image again under Photo.", ErrorCode.NO_PHOTO
+        )
+    return path

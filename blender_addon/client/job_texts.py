@@ -1,0 +1,46 @@
+"""What a job is called in the panel while it runs."""
+
+from __future__ import annotations
+
+from .job_reports import JobReport, JobStage
+
+_TITLES = {
+    JobStage.WAITING: "Waiting",
+    JobStage.STARTING: "Starting the backend",
+    JobStage.UPLOADING: "Sending photo and trajectories",
+    JobStage.QUEUED: "Queued",
+    JobStage.RUNNING: "Rendering",
+    JobStage.CANCELLING: "Cancelling",
+    JobStage.DOWNLOADING: "Fetching the video",
+    JobStage.DONE: "Done",
+    JobStage.FAILED: "Failed",
+    JobStage.CANCELLED: "Cancelled",
+}
+
+
+def progress_text(report: JobReport) -> str:
+    """Return such as 'Rendering 12 / 49, 8 s left'."""
+    if report.stage is not JobStage.RUNNING:
+        return _TITLES[report.stage]
+    text = report.phase.capitalize() or _TITLES[report.stage]
+    if report.steps > 1:
+        text += f" {report.step} / {report.steps}"
+    if report.eta_seconds is not None and report.eta_seconds >= 1:
+        text += f", {duration_text(report.eta_seconds)} left"
+    return text
+
+
+def progress_fraction(report: JobReport) -> float:
+    """Return the bar's length, 0 to 1."""
+    return 1.0 if report.stage is JobStage.DONE else report.fraction if not report.stage.is_finished else 0.0
+
+
+def duration_text(seconds: float) -> str:
+    """Return such as '8 s', '2 min 5 s' or '1 h 10 min'."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
+    return f"{minutes // 60} h {minutes % 60} min"

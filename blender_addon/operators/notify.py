@@ -1,0 +1,66 @@
+"""Tell the user about something that failed while no operator ran."""
+
+# Blender reads the annotations of operators as values, so they cannot be postponed nor type-checked.
+# pyright: reportInvalidTypeForm=false
+
+import textwrap
+from typing import Any
+
+import bpy
+from bpy.props import StringProperty
+
+from ..blender_types import Context, OperatorResult
+from ..registration import registration_of
+from ..session import show_error
+
+_POPUP_COLUMNS = 70
+
+
+class FLEXTRAJ_OT_notify(bpy.types.Operator):
+    bl_idname = "flextraj.notify"
+    bl_label = "FlexTraj"
+    bl_description = "Show a message of a job that ran in the background"
+    bl_options = {"INTERNAL"}
+
+    message: StringProperty(options={"SKIP_SAVE"})
+
+    def invoke(self, context: Context, event: bpy.types.Event) -> OperatorResult:
+        lines = textwrap.wrap(self.message, _POPUP_COLUMNS)
+
+        def draw(menu: Any, _context: Context) -> None:
+            for line in lines:
+                menu.layout.label(text=line)
+
+        context.window_manager.popup_menu(draw, title="FlexTraj", icon="ERROR")
+        return self.execute(context)
+
+    def execute(self, context: Context) -> OperatorResult:
+        self.report({"WARNING"}, self.message)
+        return {"FINISHED"}
+
+
+class FLEXTRAJ_OT_dismiss_error(bpy.types.Operator):
+    bl_idname = "flextraj.dismiss_error"
+    bl_label = "Dismiss"
+    bl_description = "Take the message away"
+    bl_options = {"INTERNAL"}
+
+    def execute(self, context: Context) -> OperatorResult:
+        show_error(None)
+        return {"FINISHED"}
+
+
+class FLEXTRAJ_OT_copy_error(bpy.types.Operator):
+    bl_idname = "flextraj.copy_error"
+    bl_label = "Copy Message"
+    bl_description = "Copy the message to the clipboard"
+    bl_options = {"INTERNAL"}
+
+    message: StringProperty(options={"SKIP_SAVE"})
+
+    def execute(self, context: Context) -> OperatorResult:
+        context.window_manager.clipboard = self.message
+        return {"FINISHED"}
+
+
+register, unregister = registration_of(FLEXTRAJ_OT_notify, FLEXTRAJ_OT_dismiss_error, FLEXTRAJ_OT_copy_error)

@@ -1,0 +1,44 @@
+"""Store SegIDs on objects, so that they last."""
+
+from __future__ import annotations
+
+import bpy
+
+from ..blender_types import Context, OperatorResult
+from ..bridge.seg_ids import assign_seg_ids
+from ..bridge.shot_request import find_subjects
+from ..core.errors import FlexTrajError
+from ..properties import scene_settings
+from ..registration import registration_of
+
+
+class FLEXTRAJ_OT_assign_seg_ids(bpy.types.Operator):
+    bl_idname = "flextraj.assign_seg_ids"
+    bl_label = "Assign SegIDs"
+    bl_description = (
+        "Store a SegID on every subject, so that it keeps its colour in the ID video "
+        "when objects are added, deleted or duplicated later"
+    )
+    bl_options = {"REGISTER", "UNDO"}
+
+    @classmethod
+    def poll(cls, context: Context) -> bool:
+        if not find_subjects(context, scene_settings(context.scene)):
+            cls.poll_message_set("Choose the subjects first")
+            return False
+        return True
+
+    def execute(self, context: Context) -> OperatorResult:
+        subjects = find_subjects(context, scene_settings(context.scene))
+        armatures = {ob for ob in subjects if ob.type == "ARMATURE"}
+        deformed = [ob for ob in context.scene.objects if ob.find_armature() in armatures]
+        try:
+            assigned = assign_seg_ids([*subjects, *deformed], context.scene)
+        except FlexTrajError as error:
+            self.report({"ERROR"}, error.message)
+            return {"CANCELLED"}
+        self.report({"INFO"}, ", ".join(f"{name}: {seg_id}" for name, seg_id in assigned.items()))
+        return {"FINISHED"}
+
+
+register, unregister = registration_of(FLEXTRAJ_OT_assign_seg_ids)

@@ -1,0 +1,100 @@
+"""Generate: what is made, the button, and how far it is."""
+
+from __future__ import annotations
+
+import bpy
+
+from ..blender_types import Context, Layout
+from ..bridge.shot_request import first_problem
+from ..client.job_reports import JobStage
+from ..properties import FlexTrajSettings, runtime_state, scene_settings
+from ..registration import registration_of
+from ..session import current_session
+from .layout import ChildPanel, split_layout, wrapped_text
+
+_KNOWN_ENGINES = {"preview": "Preview"}
+"""Titles until the backend has told its own."""
+
+
+def engine_title(name: str) -> str:
+    """What an engine is called, also before the backend has run."""
+    titles = {engine.name: engine.title for engine in current_session().engines}
+    return titles.get(name) or _KNOWN_ENGINES.get(name, name)
+
+
+class FLEXTRAJ_MT_engines(bpy.types.Menu):
+    bl_idname = "FLEXTRAJ_MT_engines"
+    bl_label = "Engine"
+
+    def draw(self, context: Context) -> None:
+        layout: Layout = self.layout
+        engines = current_session().engines
+        for engine in engines:
+            row = layout.row()
+            row.enabled = engine.available
+            text = engine.title if engine.available else f"{engine.title} – {engine.reason}"
+            row.operator("flextraj.choose_engine", text=text).name = engine.name
+        if not engines:
+            layout.operator("flextraj.choose_engine", text=engine_title("preview")).name = "preview"
+            layout.label(text="Start the backend to see all")
+
+
+class FLEXTRAJ_PT_generate(ChildPanel, bpy.types.Panel):
+    bl_idname = "FLEXTRAJ_PT_generate"
+    bl_label = "Generate"
+
+    def draw(self, context: Context) -> None:
+        settings = scene_settings(context.scene)
+        layout = split_layout(self)
+        self._draw_engine(settings)
+        if settings.engine != "preview":
+            layout.prop(settings, "prompt")
+        layout.prop(settings, "seed")
+        column = layout.column()
+        column.prop(settings, "frames")
+        column.prop(settings, "frame_range")
+        if settings.frame_range == "CUSTOM":
+            column = layout.column(align=True)
+            column.prop(settings, "first_frame", text="First")
+            column.prop(settings, "last_frame", text="Last")
+        layout.prop(settings, "size")
+        if settings.size == "CUSTOM":
+            column = layout.column(align=True)
+            column.prop(settings, "width")
+            column.prop(settings, "height")
+        self._draw_button(context, settings)
+        self._draw_progress()
+
+    def _draw_engine(self, settings: FlexTrajSettings) -> None:
+        # A menu has no label of its own: split the row where the properties below split theirs.
+        layout: Layout = self.layout
+        split = layout.split(factor=0.4)
+        label = split.row()
+        label.alignment = "RIGHT"
+        label.label(text="Engine")
+        split.menu(FLEXTRAJ_MT_engines.bl_idname, text=engine_title(settings.engine))
+
+    def _draw_button(self, context: Context, settings: FlexTrajSettings) -> None:
+        layout: Layout = self.layout
+        row = layout.row()
+        row.scale_y = 1.5
+        row.operator("flextraj.generate", icon="PLAY")
+        problem = first_problem(context, settings)
+        if problem is not None:
+            wrapped_text(layout, context, problem.message, "INFO")
+
+    def _draw_progress(self) -> None:
+        layout: Layout = self.layout
+        state = runtime_state()
+        if state.is_sampling:
+            row = layout.row(align=True)
+            row.progress(factor=state.sampling_factor, text=state.sampling_text)
+            row.operator("flextraj.cancel_job", text="", icon="X")
+        for job in state.jobs:
+            if not JobStage(job.stage).is_finished:
+                row = layout.row(align=True)
+                row.progress(factor=job.factor, text=job.text)
+                row.operator("flextraj.cancel_job", text="", icon="X").key = job.key
+
+
+register, unregister = registration_of(FLEXTRAJ_MT_engines, FLEXTRAJ_PT_generate)

@@ -1,0 +1,49 @@
+"""What all panels share: their place, and text that wraps."""
+
+from __future__ import annotations
+
+import textwrap
+
+import bpy
+
+from ..blender_types import Context, Layout
+
+_PIXELS_PER_CHARACTER = 6.6
+_PIXELS_OF_MARGIN = 60
+
+
+class SidebarPanel:
+    """Place of every FlexTraj panel."""
+
+    bl_space_type = "VIEW_3D"
+    bl_region_type = "UI"
+    bl_category = "FlexTraj"
+
+
+class ChildPanel(SidebarPanel):
+    """A panel inside of the main one."""
+
+    bl_parent_id = "FLEXTRAJ_PT_main"
+
+
+def split_layout(panel: bpy.types.Panel) -> Layout:
+    """The panel's layout with labels on the left, as Blender's own property panels have it."""
+    layout: Layout = panel.layout
+    layout.use_property_split = True
+    layout.use_property_decorate = False
+    return layout
+
+
+def wrapped_text(layout: Layout, context: Context, text: str, icon: str = "NONE") -> None:
+    """Draw a sentence over as many lines as the region's width asks for."""
+    preferences = context.preferences
+    scale = 1.0 if preferences is None else preferences.system.ui_scale
+    width = 250 if context.region is None else context.region.width
+    columns = max(int((width - _PIXELS_OF_MARGIN * scale) / (_PIXELS_PER_CHARACTER * scale)), 16)
+    column = layout.column(align=True)
+    column.scale_y = 0.8
+    for number, line in enumerate(textwrap.wrap(text, columns)):
+        if icon == "NONE":
+            column.label(text=line)
+        else:
+            column.label(text=line, icon=icon if number == 0 else "BLANK1")

@@ -1,0 +1,198 @@
+"""Properties: what is saved with the scene, and the run-time state that panels show."""
+
+# Blender reads the annotations of property groups as values, so they cannot be postponed nor type-checked.
+# pyright: reportInvalidTypeForm=false
+
+import bpy
+from bpy.props import (
+    BoolProperty,
+    CollectionProperty,
+    EnumProperty,
+    FloatProperty,
+    IntProperty,
+    PointerProperty,
+    StringProperty,
+)
+
+from .bridge.compat import path_options
+from .bridge.shot_request import can_be_subject
+from .core.request import MAX_PROMPT, FitMode
+from .core.sample_settings import SampleMode, SegmentBy
+
+SOURCES = (
+    ("CHARACTER", "Character", "One character: its armature, or one object", "OUTLINER_OB_ARMATURE", 0),
+    (
+        "SELECTION",
+        "Selection",
+        "The objects that are selected when Generate is pressed",
+        "RESTRICT_SELECT_OFF",
+        1,
+    ),
+    ("LIST", "List", "A list of objects, some of which may be props or ground", "PRESET", 2),
+)
+RANGES = (
+    ("ANIMATION", "Animation", "The frames over which the subjects are animated", 0),
+    ("SCENE", "Scene", "The scene's frame range", 1),
+    ("CUSTOM", "Custom", "First and last frame given here", 2),
+)
+SIZES = (
+    ("DRAFT", "720 × 480", "The size that the engines are made for", 0),
+    ("SCENE", "Scene", "The scene's render size, which may be slow", 1),
+    ("CUSTOM", "Custom", "Width and height given here", 2),
+)
+SEGMENTS = (
+    (SegmentBy.OBJECT.value, "Object", "Every object is controlled by itself", 0),
+    (SegmentBy.COLLECTION.value, "Collection", "Objects of a collection move as one", 1),
+    (SegmentBy.MATERIAL.value, "Material", "Surfaces of a material move as one", 2),
+)
+MODES = (
+    (SampleMode.SURFACE.value, "Surface", "Points spread evenly over the surface", 0),
+    (SampleMode.VERTICES.value, "Vertices", "The meshes' own vertices", 1),
+)
+FITS = (
+    (FitMode.AUTO.value, "Automatic", "Place the motion on the photo's subject", 0),
+    (FitMode.NONE.value, "None", "Keep the motion where the scene's camera sees it", 1),
+)
+
+
+def _is_subject(_settings: bpy.types.PropertyGroup, candidate: bpy.types.Object) -> bool:
+    return can_be_subject(candidate)
+
+
+class FlexTrajSubject(bpy.types.PropertyGroup):
+    """One row of the list of subjects."""
+
+    object: PointerProperty(
+        name="Object", description="Object or armature to follow", type=bpy.types.Object, poll=_is_subject
+    )
+    background: BoolProperty(
+        name="Prop or Ground",
+        description="Nothing in the photo corresponds to it: it only moves with the camera",
+    )
+
+
+class FlexTrajSettings(bpy.types.PropertyGroup):
+    """`Scene.flextraj`: one shot, saved with the file."""
+
+    source: EnumProperty(name="Subjects", description="What drives the photo", items=SOURCES)
+    character: PointerProperty(
+        name="Character",
+        description="Armature (it stands for the meshes that it deforms) or object that drives the photo",
+        type=bpy.types.Object,
+        poll=_is_subject,
+    )
+    subjects: CollectionProperty(type=FlexTrajSubject)
+    subject_index: IntProperty(name="Active Subject", min=0)
+    points: IntProperty(
+        name="Points",
+        description="Trajectories on each subject",
+        default=2500,
+        min=16,
+        max=65_536,
+        soft_max=20_000,
+    )
+    mode: EnumProperty(name="Points On", description="Where the points sit", items=MODES)
+    segment_by: EnumProperty(
+        name="Segments By", description="What is told apart in the photo", items=SEGMENTS
+    )
+
+    photo: StringProperty(
+        name="Photo",
+        description="Image that will move",
+        subtype="FILE_PATH",
+        options=path_options(),
+    )
+    mask: StringProperty(
+        name="Mask",
+        description="Image that is white where the subject of the photo is; found automatically if empty",
+        subtype="FILE_PATH",
+        options=path_options(),
+    )
+    aligned: BoolProperty(
+        name="Rig Is Posed over the Photo",
+        description="On the first frame the rig covers the photo's subject exactly, seen through the camera",
+    )
+    fit: EnumProperty(name="Fit", description="How the motion is placed on the photo", items=FITS)
+
+    engine: StringProperty(name="Engine", description="Program that renders the video", default="preview")
+    prompt: StringProperty(
+        name="Prompt", description="What the video shows, for engines that read it", maxlen=MAX_PROMPT
+    )
+    seed: IntProperty(name="Seed", description="Same scene, settings and seed, same video", min=0)
+    frames: IntProperty(
+        name="Frames",
+        description="Frames of the video, spread evenly over the range",
+        default=49,
+        min=2,
+        max=2000,
+        soft_max=161,
+    )
+    frame_range: EnumProperty(name="Range", description="Which frames of the scene are used", items=RANGES)
+    first_frame: IntProperty(name="First Frame", description="First scene frame of the shot", default=1)
+    last_frame: IntProperty(name="Last Frame", description="Last scene frame of the shot", default=49)
+    size: EnumProperty(name="Size", description="Size of the video", items=SIZES)
+    width: IntProperty(
+        name="Width", description="Width of the video", default=720, min=16, max=4096, subtype="PIXEL"
+    )
+    height: IntProperty(
+        name="Height", description="Height of the video", default=480, min=16, max=4096, subtype="PIXEL"
+    )
+
+
+class FlexTrajJobRow(bpy.types.PropertyGroup):
+    """One row of the job list: a copy of what the worker thread reported."""
+
+    key: StringProperty()
+    title: StringProperty()
+    stage: StringProperty()
+    text: StringProperty()
+    factor: FloatProperty(min=0.0, max=1.0)
+    message: StringProperty()
+    label: StringProperty()
+    warnings: StringProperty()
+    folder: StringProperty()
+    video: StringProperty()
+    first_frame: FloatProperty()
+
+
+class FlexTrajRuntime(bpy.types.PropertyGroup):
+    """`WindowManager.flextraj`: what panels show of running work; made anew for every file."""
+
+    jobs: CollectionProperty(type=FlexTrajJobRow, options={"SKIP_SAVE"})
+    job_index: IntProperty(name="Active Job", options={"SKIP_SAVE"})
+    backend_phase: StringProperty(default="stopped", options={"SKIP_SAVE"})
+    backend_text: StringProperty(options={"SKIP_SAVE"})
+    error_text: StringProperty(options={"SKIP_SAVE"})
+    error_code: StringProperty(options={"SKIP_SAVE"})
+    is_sampling: BoolProperty(options={"SKIP_SAVE"})
+    sampling_factor: FloatProperty(min=0.0, max=1.0, options={"SKIP_SAVE"})
+    sampling_text: StringProperty(options={"SKIP_SAVE"})
+
+
+_CLASSES = (FlexTrajSubject, FlexTrajSettings, FlexTrajJobRow, FlexTrajRuntime)
+
+
+def scene_settings(scene: bpy.types.Scene) -> FlexTrajSettings:
+    """The shot's settings, typed."""
+    return scene.flextraj  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def runtime_state() -> FlexTrajRuntime:
+    """The run-time state, typed."""
+    return bpy.context.window_manager.flextraj  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def register() -> None:
+    for cls in _CLASSES:
+        bpy.utils.register_class(cls)
+    bpy.types.Scene.flextraj = PointerProperty(type=FlexTrajSettings)  # pyright: ignore[reportAttributeAccessIssue]
+    bpy.types.WindowManager.flextraj = PointerProperty(  # pyright: ignore[reportAttributeAccessIssue]
+        type=FlexTrajRuntime, options={"SKIP_SAVE"}
+    )
+
+
+def unregister() -> None:
+    del bpy.types.WindowManager.flextraj  # pyright: ignore[reportAttributeAccessIssue]
+    del bpy.types.Scene.flextraj  # pyright: ignore[reportAttributeAccessIssue]
+    for cls in reversed(_CLASSES):
+        bpy.utils.unregister_class(cls)
