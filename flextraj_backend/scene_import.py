@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from blender_addon.core.errors import ErrorCode, FlexTrajError
 
@@ -32,7 +32,8 @@ def require_bpy() -> None:
             import bpy  # noqa: F401
     except ImportError as error:
         raise SceneError(
-            'Reading scenes needs Blender\'s Python module: install it with  pip install "flextraj[blender]".',
+            "Reading scenes needs Blender's Python module: "
+            'install it with  pip install "flextraj[blender]".',
             ErrorCode.BACKEND,
         ) from error
 
@@ -62,9 +63,8 @@ def open_scene(path: Path) -> tuple[bpy.types.Scene, bpy.types.ViewLayer]:
         raise SceneError(
             f"{path.name} cannot be read, it is damaged or not a {ending} file ({reason}): export it again."
         ) from error
-    scene, view_layer = bpy.context.scene, bpy.context.view_layer
-    assert scene is not None and view_layer is not None
-    return scene, view_layer
+    context: Any = bpy.context
+    return context.scene, context.view_layer
 
 
 def _load(path: Path, ending: str) -> None:

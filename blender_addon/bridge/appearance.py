@@ -91,7 +91,7 @@ def base_color_image(material: bpy.types.Material) -> bpy.types.ShaderNodeTexIma
         node = queue.pop(0)
         if isinstance(node, bpy.types.ShaderNodeTexImage) and node.image is not None:
             return node
-        for item in node.inputs:
+        for item in cast(Iterable[bpy.types.NodeSocket], node.inputs):
             queue.extend(_linked_nodes(item))
     return None
 
@@ -144,7 +144,7 @@ def _uv(
     """Interpolate the UV map at points: (N, 2), None where the mesh has no UV map."""
     layers = mesh.uv_layers
     layer = next((item for item in layers if item.active_render), None)
-    for node in _linked_nodes(image_node.inputs["Vector"]):
+    for node in _linked_nodes(cast(bpy.types.NodeInputs, image_node.inputs)["Vector"]):
         if isinstance(node, bpy.types.ShaderNodeUVMap):
             layer = layers.get(node.uv_map, layer)
     if layer is None:

@@ -1,4 +1,4 @@
-"""A temporary camera for scenes without one: it stands in front of the subjects and sees their whole motion."""
+"""A temporary camera for scenes without one, in front of the subjects, that sees their whole motion."""
 
 from __future__ import annotations
 

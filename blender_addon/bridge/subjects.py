@@ -127,13 +127,8 @@ def _with_children(ob: bpy.types.Object) -> Iterator[bpy.types.Object]:
 
 
 def armature_of(ob: bpy.types.Object) -> bpy.types.Object | None:
-    """Return the armature that deforms an object, if any."""
-    for modifier in ob.modifiers:
-        if isinstance(modifier, bpy.types.ArmatureModifier) and modifier.object is not None:
-            return modifier.object
-    if ob.parent is not None and ob.parent.type == "ARMATURE" and ob.parent_type == "ARMATURE":
-        return ob.parent
-    return None
+    """Return the armature that deforms an object, through a modifier or as its parent, if any."""
+    return cast("bpy.types.Object | None", ob.find_armature())
 
 
 def choose_subjects(

@@ -144,7 +144,8 @@ def _remark_on_rate(frames: FrameMap, console: Console) -> None:
         first, last = frames.source_frames[0], frames.source_frames[-1]
         console.print(
             f"{len(frames.source_frames)} frames spread over scene frames {first:g} to {last:g} play at "
-            f"{frames.fps:.2g} frames per second: choose a part with --frames A:B or a rate with --model-fps.",
+            f"{frames.fps:.2g} frames per second: choose a part with --frames A:B or a rate with "
+            "--model-fps.",
             highlight=False,
             soft_wrap=True,
         )

@@ -1,0 +1,142 @@
+"""Bench rows of sampling: evaluation and projection of points, against the scene's own cost and the usual way."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from blender_addon.core.frame_mapping import FrameMap
+from blender_addon.core.sample_settings import ColorSource, SampleSettings
+from flextraj_backend.bench.table import BenchRow
+
+if TYPE_CHECKING:
+    import bpy
+
+FRAMES = 49
+WIDTH, HEIGHT = 720, 480
+REPEATS = 5
+# A world_to_camera_view loop is linear in its points; a part of the shot is enough to time it.
+PEER_FRAMES = 4
+
+
+@dataclass(frozen=True)
+class _Shot:
+    """A loaded scene with a camera."""
+
+    scene: bpy.types.Scene
+    view_layer: bpy.types.ViewLayer
+    settings: SampleSettings
+    frames: FrameMap
+    segments: int
+
+
+def rows(scene_path: Path) -> list[BenchRow]:
+    """Measure 10,000 and 1,000,000 points over 49 frames at 720x480.
+
+    Work and reference alternate and each counts its shortest run, so that both see the same machine.
+
+    Raises:
+        FlexTrajError: the scene cannot be read or has nothing to sample.
+    """
+    from blender_addon.bridge.auto_camera import framing_camera
+    from blender_addon.bridge.evaluated_meshes import MeshReader
+    from blender_addon.bridge.scene_state import preserved_scene
+    from blender_addon.bridge.shot_sampling import choose_frames, plan_shot
+    from flextraj_backend.scene_import import open_scene
+
+    scene, view_layer = open_scene(scene_path)
+    settings = SampleSettings(model_frames=FRAMES, width=WIDTH, height=HEIGHT, color=ColorSource.NONE)
+    frames = choose_frames(scene, settings)
+    with ExitStack() as stack:
+        if scene.camera is None:
+            stack.enter_context(framing_camera(scene, view_layer, settings, frames.source_frames))
+        stack.enter_context(preserved_scene(scene, view_layer))
+        plan = plan_shot(scene, view_layer, settings, frames, MeshReader(view_layer))
+        shot = _Shot(scene, view_layer, settings, frames, len(plan.subjects.segments))
+        few, bare = _alternate(lambda: _sample(shot, 10_000), lambda: _set_frames(shot))
+        peer = _project_with_blender(shot, 10_000)
+        many, bare_again = _alternate(lambda: _sample(shot, 1_000_000), lambda: _set_frames(shot))
+    note = f"{FRAMES} frames, shortest of {REPEATS} alternating runs"
+    return [
+        BenchRow("sampling + evaluation + projection", 10_000, few, "bare frame_set loop", bare, 1.3, note),
+        BenchRow(
+            "sampling + evaluation + projection",
+            10_000,
+            few,
+            "world_to_camera_view loop",
+            peer,
+            1 / 20,
+            f"the peer is timed on {PEER_FRAMES} of {FRAMES} frames",
+        ),
+        BenchRow(
+            "the same, beyond frame_set",
+            1_000_000,
+            many - bare_again,
+            "budget of 1.5 s",
+            1.5,
+            1.0,
+            f"NumPy only; frame_set itself {bare_again * 1000:.0f} ms",
+        ),
+    ]
+
+
+def _alternate(work: Callable[[], None], reference: Callable[[], None]) -> tuple[float, float]:
+    """Return the shortest times in seconds of two functions that take turns."""
+    best = [float("inf"), float("inf")]
+    for _ in range(REPEATS):
+        for index, function in enumerate((work, reference)):
+            start = time.perf_counter()
+            function()
+            best[index] = min(best[index], time.perf_counter() - start)
+    return best[0], best[1]
+
+
+def _sample(shot: _Shot, points: int) -> None:
+    """Place points and track them over the shot, as `sample_shot` does before visibility."""
+    from blender_addon.bridge.evaluated_meshes import MeshReader
+    from blender_addon.bridge.shot_sampling import plan_shot, track_frames
+
+    settings = replace(shot.settings, points=points // shot.segments)
+    reader = MeshReader(shot.view_layer)
+    plan = plan_shot(shot.scene, shot.view_layer, settings, shot.frames, reader)
+    positions = np.empty((FRAMES, plan.points.count, 3), dtype=np.float32)
+    for index, frame in enumerate(track_frames(shot.scene, shot.view_layer, settings, plan, reader)):
+        positions[index] = frame.positions
+
+
+def _set_frames(shot: _Shot) -> None:
+    """The floor: Blender evaluates every frame and nothing is read."""
+    from blender_addon.bridge.scene_state import set_frame
+
+    for frame in shot.frames.source_frames:
+        set_frame(shot.scene, frame)
+
+
+def _project_with_blender(shot: _Shot, points: int) -> float:
+    """Seconds for the shot in the usual way: `world_to_camera_view` for each vertex, repeated up to `points`."""
+    import itertools
+
+    from bpy_extras.object_utils import world_to_camera_view
+
+    from blender_addon.bridge.evaluated_meshes import MeshReader
+    from blender_addon.bridge.scene_state import evaluated_depsgraph, set_frame
+
+    reader = MeshReader(shot.view_layer)
+    numbers = shot.frames.source_frames[:: FRAMES // PEER_FRAMES][:PEER_FRAMES]
+    start = time.perf_counter()
+    for number in numbers:
+        set_frame(shot.scene, number)
+        depsgraph = evaluated_depsgraph(shot.scene, shot.view_layer)
+        left = points
+        for live in reader.live_meshes(depsgraph):
+            matrix = live.source.matrix_world
+            for vertex in itertools.islice(live.mesh.vertices, points // shot.segments):
+                world_to_camera_view(shot.scene, shot.scene.camera, matrix @ vertex.co)
+                left -= 1
+    return (time.perf_counter() - start) * FRAMES / len(numbers)
