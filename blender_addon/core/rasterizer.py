@@ -44,7 +44,7 @@ class OccluderMesh:
 class ScreenTriangles:
     """Triangles that may cover some of the raster, M of them.
 
-    A linear function is stored as three coefficients: f(x, y) = f[0] * x + f[1] * y + f[2], x and y in pixels.
+    A linear function of the pixel has three coefficients: f(x, y) = f[0] * x + f[1] * y + f[2].
 
     Attributes:
         inside: (3, 3, M) float64, three functions that are all >= 0 inside the triangle (and in front).
@@ -61,21 +61,6 @@ class ScreenTriangles:
     bottom: NDArray[np.float64]
     source: NDArray[np.intp]
 
-    def __len__(self) -> int:
-        return len(self.source)
-
-    def select(self, chosen: NDArray) -> ScreenTriangles:
-        """Return the triangles of a mask or index array."""
-        return ScreenTriangles(
-            self.inside[:, :, chosen],
-            self.nearness[:, chosen],
-            self.left[chosen],
-            self.right[chosen],
-            self.top[chosen],
-            self.bottom[chosen],
-            self.source[chosen],
-        )
-
 
 def nearness_of_depth(camera: CameraFrame, depth: NDArray[np.float64]) -> NDArray[np.float64]:
     """Nearness of planar depths (> 0 for a perspective camera)."""
@@ -87,74 +72,84 @@ def project_triangles(camera: CameraFrame, meshes: Sequence[OccluderMesh]) -> Sc
 
     Both sides of a face count. Triangles that are seen edge-on, or are not finite, cover nothing.
     """
-    corners, source = _gather_corners(camera, meshes)  # (4, 3, M): x*w, y*w, depth, w of three corners
-    left, right, top, bottom = _bounds(camera, corners)
-    nearest, farthest = corners[2].min(axis=0), corners[2].max(axis=0)
-    meets = (right >= 0) & (left < camera.width) & (bottom >= 0) & (top < camera.height)
-    meets &= (farthest >= camera.clip_start) & (nearest <= camera.clip_end)
-    corners = corners[:, :, meets]
-    x, y, depth, w = corners
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):  # what is not finite drops out
+        corners = _gather_corners(camera, meshes)
+        bounds = _bounds(camera, corners)
+        left, right, top, bottom = bounds
+        nearest = corners[2].min(axis=0)
+        meets = (right >= 0) & (left < camera.width) & (bottom >= 0) & (top < camera.height)
+        meets &= (corners[2].max(axis=0) >= camera.clip_start) & (nearest <= camera.clip_end)
+        source = np.flatnonzero(meets)
+        inside, determinant, proper = _barycentric_functions(corners[:, :, source])
+        source = source[proper]
+        inside = inside[:, :, proper] / determinant[proper]
+    if camera.projection is Projection.PERSPECTIVE:
+        nearness = inside.sum(axis=0)
+        weight_sum = 1.0 / np.maximum(nearest[source], camera.clip_start)
+    else:
+        nearness = -np.einsum("ckm,cm->km", inside, corners[2][:, source])
+        weight_sum = np.ones(len(source))
+    inside[:, 2] += _EDGE_SLACK * weight_sum
+    left, right, top, bottom = (bound[source] for bound in bounds)
+    return ScreenTriangles(inside, nearness, left, right, top, bottom, source)
+
+
+def _gather_corners(camera: CameraFrame, meshes: Sequence[OccluderMesh]) -> NDArray[np.float64]:
+    """Homogeneous raster coordinates of the corners, (4, 3, M): x * w, y * w, depth, w."""
+    corners = [np.empty((4, 3, 0))]
+    for mesh in meshes:
+        homogeneous = np.ascontiguousarray(camera.world_to_homogeneous(mesh.vertices).T)  # (4, V)
+        corners.append(homogeneous[:, np.asarray(mesh.triangles, dtype=np.intp).T])
+    return np.concatenate(corners, axis=2)
+
+
+def _barycentric_functions(
+    corners: NDArray[np.float64],
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.intp]]:
+    """Rows of the adjugate (3, 3, M), the determinant (M,) and the indices where it is not just rounding."""
+    x, y, _, w = corners
     following, last = [1, 2, 0], [2, 0, 1]
-    # Rows of the adjugate: cross products of the other two corners' (x*w, y*w, w).
-    inside = np.stack(
+    adjugate = np.stack(
         [
             y[following] * w[last] - w[following] * y[last],
             w[following] * x[last] - x[following] * w[last],
             x[following] * y[last] - y[following] * x[last],
         ],
         axis=1,
-    )  # (3 corners, 3 coefficients, M)
-    terms = np.stack([inside[0, 0] * x[0], inside[0, 1] * y[0], inside[0, 2] * w[0]])  # (3, M)
+    )  # (3 corners, 3 coefficients, M): cross products of the other two corners
+    terms = adjugate[0] * np.stack([x[0], y[0], w[0]])  # (3, M)
     determinant = terms.sum(axis=0)
-    proper = np.abs(determinant) > _DEGENERATE * np.abs(terms).max(axis=0)
-    inside = inside[:, :, proper] / determinant[proper]
-    if camera.projection is Projection.PERSPECTIVE:
-        nearness = inside.sum(axis=0)
-        weight_sum = 1.0 / np.maximum(nearest[meets][proper], camera.clip_start)
-    else:
-        nearness = -np.einsum("ckm,cm->km", inside, depth[:, proper])
-        weight_sum = np.ones(np.count_nonzero(proper))
-    inside[:, 2] += _EDGE_SLACK * weight_sum
-    kept = np.flatnonzero(meets)[proper]
-    return ScreenTriangles(
-        inside, nearness, left[kept], right[kept], top[kept], bottom[kept], source=source[kept]
-    )
-
-
-def _gather_corners(
-    camera: CameraFrame, meshes: Sequence[OccluderMesh]
-) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
-    corners, offset = [np.empty((4, 3, 0))], 0
-    for mesh in meshes:
-        homogeneous = np.ascontiguousarray(camera.world_to_homogeneous(mesh.vertices).T)  # (4, V)
-        corners.append(homogeneous[:, np.asarray(mesh.triangles, dtype=np.intp).T])  # (4, 3, M)
-        offset += len(mesh.triangles)
-    return np.concatenate(corners, axis=2), np.arange(offset)
+    proper = np.flatnonzero(np.abs(determinant) > _DEGENERATE * np.abs(terms).max(axis=0))
+    return adjugate, determinant, proper
 
 
 def _bounds(camera: CameraFrame, corners: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
-    """Left, right, top, bottom (M,) in pixels of the part beyond the near plane; empty ones are inverted."""
+    """Left, right, top, bottom in pixels (M,) of what is beyond the near plane; inverted if nothing is."""
     x, y, _, w = corners  # (3, M) each
     if camera.projection is Projection.ORTHOGRAPHIC:
         return x.min(axis=0), x.max(axis=0), y.min(axis=0), y.max(axis=0)
-    near = camera.clip_start
-    beyond = w >= near
-    with np.errstate(divide="ignore", invalid="ignore"):
-        column, row = x / w, y / w
+    column, row = x / w, y / w
     left, right, top, bottom = column.min(axis=0), column.max(axis=0), row.min(axis=0), row.max(axis=0)
-    crossing = np.flatnonzero(~beyond.all(axis=0))
-    if len(crossing):
-        beyond, w = beyond[:, crossing], w[:, crossing]
-        following = [1, 2, 0]
-        cut = beyond != beyond[following]
-        with np.errstate(divide="ignore", invalid="ignore"):
-            share = (near - w) / (w[following] - w)  # along the edge to the next corner
-            for values, low, high in ((x[:, crossing], left, right), (y[:, crossing], top, bottom)):
-                on_plane = (values + share * (values[following] - values)) / near
-                both = np.concatenate([np.where(beyond, values / w, np.nan), np.where(cut, on_plane, np.nan)])
-                low[crossing] = np.where(np.isnan(both), np.inf, both).min(axis=0)
-                high[crossing] = np.where(np.isnan(both), -np.inf, both).max(axis=0)
+    crossing = np.flatnonzero(w.min(axis=0) < camera.clip_start)
+    left[crossing], right[crossing] = _bounds_beyond(camera.clip_start, x[:, crossing], w[:, crossing])
+    top[crossing], bottom[crossing] = _bounds_beyond(camera.clip_start, y[:, crossing], w[:, crossing])
     return left, right, top, bottom
+
+
+def _bounds_beyond(
+    near: float, values: NDArray[np.float64], w: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Lowest and highest value / w (M,) over the part of triangles (3, M) where w >= near."""
+    following = [1, 2, 0]
+    beyond = w >= near
+    share = (near - w) / (w[following] - w)  # along the edge to the next corner
+    on_plane = (values + share * (values[following] - values)) / near
+    exists = np.concatenate([beyond, beyond != beyond[following]])  # (6, M): corners, then cuts
+    places = np.concatenate([values / w, on_plane])
+    return (
+        np.where(exists, places, np.inf).min(axis=0),
+        np.where(exists, places, -np.inf).max(axis=0),
+    )
 
 
 def evaluate(

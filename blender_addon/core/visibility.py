@@ -1,7 +1,7 @@
 """Exact visibility of points: each is tested against the triangles that cover its own subpixel position.
 
-A z-buffer samples at pixel centres and disagrees with ray casting on 3-9 % of points; here the plane of each
-covering triangle is evaluated at the point itself, so the answer is that of a ray cast, for all points at once.
+A z-buffer samples at pixel centres and disagrees with ray casting on 3-9 % of points; here the plane of every
+covering triangle is evaluated at the point itself: the answer of a ray cast, for all points at once.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def _hidden(
     limit: NDArray[np.float64],
     triangles: ScreenTriangles,
 ) -> NDArray[np.bool_]:
-    """Tell which points (all inside the raster) some triangle covers with a nearness above their limit (N,)."""
+    """Tell which points (N,), all inside the raster, a triangle covers with a nearness above their limit."""
     grid = _PointGrid(x, y, camera.width, camera.height)
     x, y, limit = x[grid.order], y[grid.order], limit[grid.order]
     hidden = np.zeros(len(x), dtype=bool)
@@ -114,9 +114,9 @@ class _PointGrid:
         top = np.clip(triangles.top, 0, self.height - 1).astype(np.intp)
         bottom = np.clip(triangles.bottom, 0, self.height - 1).astype(np.intp) + 1
         area = self._area
-        inside = area[bottom, right] - area[top, right] - area[bottom, left] + area[top, left]
-        used = np.flatnonzero(inside)
-        work = inside[used] + bottom[used] - top[used]
+        held = area[bottom, right] - area[top, right] - area[bottom, left] + area[top, left]
+        used = np.flatnonzero(held)
+        work = held[used] + bottom[used] - top[used]
         for batch in split_work(used, work, PAIRS_AT_ONCE):
             triangle, row = expand_ranges(top[batch], bottom[batch])
             triangle = batch[triangle]
