@@ -82,6 +82,14 @@ def test_the_ground_under_the_camera_fills_the_picture_up_to_the_horizon() -> No
     np.testing.assert_array_equal(rows, np.arange(HEIGHT) >= HEIGHT / 2)
 
 
+def test_what_lies_outside_the_clip_planes_is_not_drawn() -> None:
+    near, far = _rectangle(-1, 1, -1, 1, 0.09), _rectangle(-90, 90, -90, 90, 101.0)
+    between = _rectangle(-9, 9, -9, 9, 99.0)
+    masks = segment_silhouettes(_camera(), [near, far, between], [0, 1, 2], 3)
+    assert not masks[:2].any()
+    assert masks[2].any()
+
+
 def test_a_scene_without_meshes_has_empty_silhouettes() -> None:
     masks = segment_silhouettes(_camera(), [], [], 2)
     assert masks.shape == (2, HEIGHT, WIDTH)
