@@ -14,7 +14,7 @@ from blender_addon.core.errors import ErrorCode, FlexTrajError
 from blender_addon.core.trajectories import TrajectorySet
 from flextraj_backend.conditioning.id_coding import trajectory_colors
 from flextraj_backend.conditioning.sparsity import kept_frames, random_points, sparsify
-from flextraj_backend.conditioning.stamping import FrameCover, stamp_frame
+from flextraj_backend.conditioning.stamping import FrameCover, pack_colors, stamp_frame
 from flextraj_backend.conditioning.surface import SurfaceCover
 from flextraj_backend.engines.base import ConditioningVideos
 
@@ -132,7 +132,7 @@ def render_conditioning(
     points_kept = random_points(trajectories.point_count, settings.keep_points, generator)
     frames_kept = kept_frames(frame_count, settings.keep_frames)
     frame_cover = _frame_cover(trajectories, settings, points_kept, fit)
-    id_palette = trajectory_colors(trajectories)
+    id_palette = pack_colors(trajectory_colors(trajectories))
     ids = np.zeros((frame_count, meta.height, meta.width, 3), np.uint8)
     color = np.zeros_like(ids)
     cue = trajectories.color if settings.color_cue is ColorCue.TRAJECTORY_COLORS else None
@@ -140,7 +140,7 @@ def render_conditioning(
         cover = frame_cover(frame)
         cover.paint(ids[frame], id_palette)
         if cue is not None:
-            cover.paint(color[frame], cue if cue.ndim == 2 else cue[frame])
+            cover.paint(color[frame], pack_colors(cue if cue.ndim == 2 else cue[frame]))
         if on_frame is not None:
             on_frame(done)
     return ConditioningVideos(ids=ids, color=color)
