@@ -1,7 +1,7 @@
 """The jobs, in SQLite (write-ahead log): they survive a crash of the server.
 
-Several servers (two Blender windows) may share one store. Each job belongs to the server that took it in; when
-it is gone, the next to start adopts its queued jobs and marks its running ones as interrupted.
+Several servers (two Blender windows) may share one store. Each job belongs to the server that took it in;
+when it is gone, the next to start adopts its queued jobs and marks its running ones as interrupted.
 """
 
 from __future__ import annotations
@@ -350,6 +350,9 @@ def _finish(
         " eta_seconds = NULL WHERE id = ?",
         (state, time.time(), error, label, json.dumps(list(warnings)), json.dumps(list(results)), job_id),
     )
+    if state is JobState.SUCCEEDED:
+        # The worker's last step may have been too quick to be reported.
+        database.execute("UPDATE jobs SET step = steps WHERE id = ?", (job_id,))
 
 
 def _status(row: sqlite3.Row) -> JobStatus:

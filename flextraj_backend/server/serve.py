@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
+import sys
 import threading
 import time
 from dataclasses import dataclass
@@ -86,6 +88,8 @@ def serve(settings: ServerSettings, launcher: Launcher) -> None:
         )
         if settings.parent_pid is not None:
             _watch_parent(settings.parent_pid, server)
+        # After its own clean end uvicorn raises the signal again: it must not skip what is left to do here.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
         try:
             server.run(sockets=[listener])
         finally:
