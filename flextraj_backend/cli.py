@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import traceback
 
-import click
 import typer
 
 from blender_addon.core.errors import FlexTrajError
@@ -13,6 +12,13 @@ from blender_addon.core.version import package_version
 from flextraj_backend.commands import bench, conditions, demo, doctor, engines, render, sample, serve
 
 USER_ERROR = 2
+
+# Newer releases of Typer bring a Click of their own; this is the base of its usage errors in all of them.
+_ClickException: type[Exception] = next(
+    kind
+    for kind in typer.BadParameter.__mro__
+    if kind.__name__ == "ClickException" and issubclass(kind, Exception)
+)
 
 app = typer.Typer(
     name="flextraj",
@@ -51,10 +57,13 @@ def main(arguments: list[str] | None = None) -> None:
         arguments = [argument for argument in arguments if argument != "--debug"]
     try:
         sys.exit(app(arguments, standalone_mode=False) or 0)
-    except click.exceptions.Abort:
+    except typer.Abort:
         _fail("Stopped.", debug, 130)
-    except click.ClickException as error:
-        _fail(f"{error.format_message()} See 'flextraj --help'.", debug)
+    except _ClickException as error:
+        sentence = getattr(error, "format_message", error.__str__)().rstrip(".")
+        if not sentence:  # No command at all: the help has been printed.
+            sys.exit(USER_ERROR)
+        _fail(f"{sentence}. See 'flextraj --help'.", debug)
     except FlexTrajError as error:
         _fail(error.message, debug)
     except KeyboardInterrupt:
