@@ -21,6 +21,8 @@ PATCH = 7
 SWEEPS = 4
 FEATHER = 4.0
 """Width in pixels of the blend at the rim of the hole."""
+MAX_CORRECTION = 24.0
+"""Largest change of brightness of the filled texture (0 to 255)."""
 DETAIL_SIGMA = 2.0
 DETAIL_GAIN = 0.9
 _HALF = PATCH // 2
@@ -154,7 +156,14 @@ class _PatchSearch:
             weights[y, x] += weight
         inner = slice(_HALF, -_HALF)
         voted = total[inner, inner] / np.maximum(weights[inner, inner, None], 1e-9)
+        voted += self._membrane(voted, weights[inner, inner] > 0)
         self.guess = np.where(self.hole[..., None], voted, self.picture).astype(np.float32)
+
+    def _membrane(self, voted: NDArray[np.float32], known: NDArray[np.bool_]) -> NDArray[np.float32]:
+        """Smooth correction that makes the votes meet the photo at the rim of the hole (Perez et al. 2003)."""
+        rim = known & ~self.hole & (cv2.dilate(self.hole.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0)
+        error = np.clip(self.picture - voted, -MAX_CORRECTION, MAX_CORRECTION)
+        return diffuse(np.where(rim[..., None], error, 0).astype(np.float32), ~rim)
 
     def shifts(self) -> NDArray[np.int64]:
         """Source minus target, (2, h, w); 0 away from the hole."""

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from blender_addon.core.camera_track import CameraTrack, Projection
 from flextraj_backend.engines.preview.canvas import CutOut, disc
 from flextraj_backend.engines.preview.neighbours import nearest
 from flextraj_backend.engines.preview.tracks import AffinityLaw, SubjectTracks, affinity
@@ -99,6 +100,16 @@ def apply_affine(matrix: NDArray[np.float64], points: NDArray[np.floating]) -> N
         ],
         axis=-1,
     )
+
+
+def project_points(camera: CameraTrack, points: NDArray[np.floating], frame: int) -> NDArray[np.float64]:
+    """Project camera-space points (P, 3) of one frame to rig pixels (P, 2); depth is taken as positive."""
+    if camera.projection is Projection.PERSPECTIVE:
+        nearest_depth = 1e-6 * max(float(np.abs(points[:, 2]).max(initial=0)), 1e-30)
+        plane = points[:, :2] / np.maximum(points[:, 2:], nearest_depth)
+    else:
+        plane = points[:, :2]
+    return plane * camera.focal[frame] + camera.principal[frame]
 
 
 def _make_grid(

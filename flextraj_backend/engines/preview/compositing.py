@@ -13,6 +13,7 @@ from flextraj_backend.engines.preview.deformation import MovingShell, move_pixel
 from flextraj_backend.engines.preview.filler import Filler, splat_discs
 from flextraj_backend.engines.preview.splatting import EMPTY, fill_cracks, splat
 from flextraj_backend.engines.preview.tracks import SubjectTracks
+from flextraj_backend.fitting.silhouettes import without_holes
 
 SUB_SAMPLES = ((-0.25, -0.25), (0.25, -0.25), (-0.25, 0.25), (0.25, 0.25))
 MIN_ALPHA = 0.02
@@ -23,6 +24,12 @@ FAINT_BIAS = 0.2
 HIDDEN_DISC_LEAD = 0.018
 SHOWN_DISC_LEAD = 0.065
 """How much nearer than the shell a disc must be to cover it, in units of the extent."""
+GAP_RADIUS = 10
+"""Half the width of the gaps that fillers of an unaligned rig may close, pixels at 720x480."""
+OUTLINE_SIGMA = 1.2
+PINHOLE = 150
+"""Holes of fewer pixels at 720x480 are closed."""
+DISC_EROSION = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +48,7 @@ class Stage:
         fit: (2, 3) rig pixels to photo pixels.
         width, height: the frame.
         scale: size of the raster relative to 720x480; pixel radii grow with it.
+        aligned: rig and subject have the same outline on the first frame.
     """
 
     tracks: SubjectTracks
@@ -50,6 +58,7 @@ class Stage:
     width: int
     height: int
     scale: float
+    aligned: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,7 +129,7 @@ def _splat_fillers(stage: Stage, frame: int) -> _Discs | None:
     targets, depths, sources = [], [], []
     first = 0
     for filler in fillers:
-        where, depth, number = splat_discs(filler, stage.tracks, stage.fit, frame)
+        where, depth, number = splat_discs(filler, stage.tracks, stage.rotations, stage.fit, frame)
         targets.append(where)
         depths.append(depth)
         sources.append(number + first)
@@ -146,18 +155,39 @@ def _crop(occupied: NDArray[np.bool_], margin: int) -> tuple[slice, slice]:
     )
 
 
-def _paint_discs(
-    under: NDArray[np.float32], discs: _Discs, image: NDArray[np.int32], scale: float
-) -> NDArray[np.float32]:
-    """Paint the fillers, smoothed into one surface, over the background (h, w, 3)."""
+def _disc_surface(
+    discs: _Discs, image: NDArray[np.int32], scale: float
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Discs smoothed into one surface: colour (h, w, 3) and alpha (h, w)."""
     covered = image != EMPTY
     closed = cv2.morphologyEx(covered.astype(np.uint8), cv2.MORPH_CLOSE, disc(round(3 * scale)))
-    shape = cv2.erode(closed, disc(max(1, round(2 * scale)))).astype(np.float32)
+    shape = cv2.erode(closed, disc(round(DISC_EROSION * scale))).astype(np.float32)
     color = np.where(covered[..., None], discs.colors[np.maximum(image, 0)], 0).astype(np.float32)
     weight = blur(covered.astype(np.float32), 2.2 * scale)
     color = blur(color, 2.2 * scale) / np.maximum(weight[..., None], 1e-4)
-    alpha = np.clip((blur(shape, scale) - 0.45) / 0.5, 0, 1)[..., None]
-    return under * (1 - alpha) + color * alpha
+    return color, np.clip((blur(shape, scale) - 0.45) / 0.5, 0, 1)
+
+
+def _with_discs(
+    stage: Stage,
+    discs: _Discs,
+    image: NDArray[np.int32],
+    shell_depth: NDArray[np.float32],
+    color: NDArray[np.float32],
+    alpha: NDArray[np.float32],
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Put the fillers under the shell, and over it where a hidden limb came to the front."""
+    disc_color, disc_alpha = _disc_surface(discs, image, stage.scale)
+    if not stage.aligned:
+        # Another body's outline: its discs may close gaps of the subject, not add to it.
+        shell = (np.isfinite(shell_depth)).astype(np.uint8)
+        gaps = cv2.morphologyEx(shell, cv2.MORPH_CLOSE, disc(round(GAP_RADIUS * stage.scale)))
+        disc_alpha = disc_alpha * blur(gaps.astype(np.float32), 1.0)
+    front = blur(_discs_in_front(stage, discs, image, shell_depth), 0.8) * disc_alpha
+    shell_alpha = alpha * (1 - front)
+    total = shell_alpha + disc_alpha * (1 - shell_alpha)
+    mixed = color * shell_alpha[..., None] + disc_color * (disc_alpha * (1 - shell_alpha))[..., None]
+    return mixed / np.maximum(total, 1e-4)[..., None], total
 
 
 def composite(stage: Stage, background: NDArray[np.uint8], frame: int) -> NDArray[np.uint8]:
@@ -179,24 +209,34 @@ def composite(stage: Stage, background: NDArray[np.uint8], frame: int) -> NDArra
     if not occupied.any():
         return background.copy()
     window = _crop(occupied, 8)
+    under = background[window].astype(np.float32)
     image = shells.image[window]
-    has_shell = image != EMPTY
-    out = background[window].astype(np.float32)
-    rows, columns = np.nonzero(has_shell)
+    rows, columns = np.nonzero(image != EMPTY)
     number = image[rows, columns]
-    disc_image = None
-    if discs is not None:
-        disc_image = discs.image[window]
-        out = _paint_discs(out, discs, disc_image, stage.scale)
     color, alpha = _shell_colors(stage, shells, window, rows, columns, number)
-    if discs is not None and disc_image is not None:
+    alpha = np.minimum(alpha, blur((image != EMPTY).astype(np.float32), 0.6) * 1.6)
+    if discs is not None:
         shell_depth = np.full(image.shape, np.inf, np.float32)
         shell_depth[rows, columns] = shells.depth[number]
-        alpha *= 1 - blur(_discs_in_front(stage, discs, disc_image, shell_depth), 0.8)
-    alpha = np.minimum(alpha, blur(has_shell.astype(np.float32), 0.6) * 1.6)[..., None]
+        color, alpha = _with_discs(stage, discs, discs.image[window], shell_depth, color, alpha)
+    color, alpha = _smooth_outline(color, alpha, OUTLINE_SIGMA * stage.scale)
     result = background.copy()
-    result[window] = np.clip(out * (1 - alpha) + color * alpha + 0.5, 0, 255).astype(np.uint8)
+    result[window] = np.clip(under * (1 - alpha) + color * alpha + 0.5, 0, 255).astype(np.uint8)
     return result
+
+
+def _smooth_outline(
+    color: NDArray[np.float32], alpha: NDArray[np.float32], sigma: float
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Round off the frayed outline of stretched parts and close pinholes: colour (h, w, 3), alpha (h, w, 1)."""
+    closed = without_holes(alpha > 0.5, PINHOLE * (sigma / OUTLINE_SIGMA) ** 2)
+    pinholes = blur((closed & (alpha <= 0.5)).astype(np.float32), sigma)
+    spread = blur(alpha, 3 * sigma)[..., None]
+    around = blur(color * alpha[..., None], 3 * sigma) / np.maximum(spread, 1e-4)
+    filled = np.maximum(alpha, np.minimum(1, 2 * pinholes))
+    smooth = np.clip((blur(filled, sigma) - 0.5) * (1.2 * sigma) + 0.5, 0, 1)
+    solid = np.clip(alpha, 0, 1)[..., None]
+    return color * solid + around * (1 - solid), smooth[..., None]
 
 
 def _shell_colors(
@@ -245,5 +285,5 @@ def _discs_in_front(
     depth = np.where(covered, discs.depth[safe], np.inf)
     lead = np.where(discs.hidden_at_first[safe], HIDDEN_DISC_LEAD, SHOWN_DISC_LEAD) * extent
     in_front = covered & np.isfinite(shell_depth) & (depth < shell_depth - lead)
-    opened = cv2.morphologyEx(in_front.astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+    opened = cv2.morphologyEx(in_front.astype(np.uint8), cv2.MORPH_OPEN, disc(round(3 * stage.scale)))
     return opened.astype(np.float32)

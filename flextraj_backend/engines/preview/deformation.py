@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blender_addon.core.camera_track import Projection
-from flextraj_backend.engines.preview.binding import Shell, apply_affine
+from flextraj_backend.engines.preview.binding import Shell, apply_affine, project_points
 from flextraj_backend.engines.preview.gradient_solve import smooth_vertex_motion
 from flextraj_backend.engines.preview.tracks import SubjectTracks
 
@@ -101,22 +101,21 @@ def move_pixels(
     points = mixed[:, :3] + np.einsum("pab,pb->pa", turn, shell.rest)  # (P, 3)
 
     camera = tracks.camera
-    focal, first_focal = camera.focal[frame], camera.focal[0]
     depth = points[:, 2]
-    zoom = (focal / first_focal).astype(np.float32)  # (2,)
+    zoom = (camera.focal[frame] / camera.focal[0]).astype(np.float32)  # (2,)
     if camera.projection is Projection.PERSPECTIVE:
-        safe = np.maximum(depth, 1e-6 * tracks.extent)
-        on_rig = points[:, :2] * (focal / safe[:, None]) + camera.principal[frame]
-        magnification = shell.rest[:, 2] / safe
+        magnification = shell.rest[:, 2] / np.maximum(depth, 1e-6 * tracks.extent)
     else:
-        on_rig = points[:, :2] * focal + camera.principal[frame]
         magnification = np.ones_like(depth)
     jacobian = magnification[:, None, None] * zoom[None, :, None] * turn[:, :2, :2]
     linear = fit[:, :2].astype(np.float32)
     back = np.linalg.inv(fit[:, :2]).astype(np.float32)
     jacobian = np.einsum("ab,pbc,cd->pad", linear, jacobian, back, optimize=False).astype(np.float32)
     return PixelMotion(
-        apply_affine(fit, on_rig).astype(np.float32), jacobian, _inverse(jacobian), depth.astype(np.float32)
+        apply_affine(fit, project_points(camera, points, frame)).astype(np.float32),
+        jacobian,
+        _inverse(jacobian),
+        depth.astype(np.float32),
     )
 
 

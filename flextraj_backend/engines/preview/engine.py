@@ -35,6 +35,7 @@ from flextraj_backend.engines.preview.deformation import set_in_motion
 from flextraj_backend.engines.preview.filler import make_filler
 from flextraj_backend.engines.preview.rotations import local_rotations
 from flextraj_backend.engines.preview.tracks import (
+    AffinityGraph,
     SubjectTracks,
     affinity_graph,
     rigid_groups,
@@ -164,9 +165,10 @@ class _Job:
                 )
             mask = self._subject_mask()
             self._phase("fitting", 1, 3)
-            rotations = local_rotations(tracks, affinity_graph(tracks))
+            graph = affinity_graph(tracks)
+            rotations = local_rotations(tracks, graph)
             self._phase("fitting", 2, 3)
-            layers = self._layers(tracks, mask, rotations)
+            layers = self._layers(tracks, graph, mask, rotations)
         self._phase("background", 0, 1)
         hole = cv2.dilate(mask.astype(np.uint8), disc(round(HOLE_MARGIN * self.scale))) > 0
         background = fill_background(self.photo, hole, self.rng, self.check)
@@ -181,7 +183,9 @@ class _Job:
                 self._phase("rendering", frame, len(frames))
                 frames[frame] = warp_background(background, homography)
         else:
-            stage = Stage(tracks, rotations, self.inputs.fit, layers, self.width, self.height, self.scale)
+            stage = Stage(
+                tracks, rotations, self.inputs.fit, layers, self.width, self.height, self.scale, aligned
+            )
             self._draw(stage, background, homographies, frames)
         frames[0] = self.photo
         label = LABEL_ALIGNED if aligned else LABEL_UNALIGNED
@@ -202,7 +206,11 @@ class _Job:
         return given
 
     def _layers(
-        self, tracks: SubjectTracks, mask: NDArray[np.bool_], rotations: NDArray[np.float32]
+        self,
+        tracks: SubjectTracks,
+        graph: AffinityGraph,
+        mask: NDArray[np.bool_],
+        rotations: NDArray[np.float32],
     ) -> tuple[Layer, ...]:
         aligned = self.trajectories.meta.aligned
         if not tracks.visible[0].any():
@@ -231,7 +239,7 @@ class _Job:
                 continue
             filler = None
             if not blockout:
-                filler = make_filler(tracks, picture, self.photo, part, self.inputs.fit, 3 * self.scale)
+                filler = make_filler(tracks, graph, picture, self.photo, part, self.inputs.fit, self.scale)
             layers.append(Layer(set_in_motion(shell, tracks, rotations), filler))
         if not layers:
             raise EngineError(
