@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -62,31 +63,32 @@ def best_of(repeats: int, function: Callable[[], object]) -> float:
 
 
 def print_rows(title: str, rows: Sequence[BenchRow], console: Console | None = None) -> None:
-    """Print the rows as a table; a row over its limit is marked, and the last line counts them."""
+    """Print the rows as a table with their notes; a row over its limit is marked, the last line counts them."""
     console = console or Console()
-    table = Table(title=title)
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
+    table.add_column("", justify="right", no_wrap=True)
     table.add_column("work")
-    table.add_column("points", justify="right")
-    table.add_column("time", justify="right")
-    table.add_column("reference")
-    table.add_column("its time", justify="right")
-    table.add_column("ratio", justify="right")
-    table.add_column("limit", justify="right")
-    table.add_column("")
-    table.add_column("note")
-    for row in rows:
+    table.add_column("time", justify="right", no_wrap=True)
+    table.add_column("against")
+    table.add_column("its time", justify="right", no_wrap=True)
+    table.add_column("ratio", justify="right", no_wrap=True)
+    table.add_column("limit", justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    for number, row in enumerate(rows, start=1):
         table.add_row(
-            row.work,
-            "" if row.points is None else f"{row.points:,}",
+            str(number),
+            row.work if row.points is None else f"{row.work}, {row.points:,} points",
             _format_seconds(row.seconds),
             row.reference,
             _format_seconds(row.reference_seconds),
             f"{row.ratio:.3f}",
             f"{row.limit:g}",
             "ok" if row.within_limit else "[bold red]OVER[/]",
-            row.note,
         )
     console.print(table)
+    for number, row in enumerate(rows, start=1):
+        if row.note:
+            console.print(f"{number}: {row.note}", markup=False, highlight=False)
     over = sum(not row.within_limit for row in rows)
     if over:
         console.print(f"{over} of {len(rows)} rows are over their limit.")

@@ -29,7 +29,8 @@ def test_a_row_over_its_limit_is_marked_and_counted() -> None:
         next(line for line in text.splitlines() if name in line) for name in ("quick w", "slow w")
     )
     assert "OVER" not in within and "0.250" in within and "10,000" in within and "250.0 ms" in within
-    assert "OVER" in over and "2.000" in over and "over on purpose" in over
+    assert "OVER" in over and "2.000" in over and "3.00 s" in over
+    assert "2: over on purpose" in text
     assert "1 of 2 rows are over their limit." in text
     assert "All 1 rows are within their limits." in _printed(WITHIN)
 
