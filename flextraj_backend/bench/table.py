@@ -63,13 +63,13 @@ def best_of(repeats: int, function: Callable[[], object]) -> float:
 
 
 def print_rows(title: str, rows: Sequence[BenchRow], console: Console | None = None) -> None:
-    """Print the rows as a table with their notes; a row over its limit is marked, the last line counts them."""
+    """Print the rows as a table with notes; a row over its limit is marked, the last line counts them."""
     console = console or Console()
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("", justify="right", no_wrap=True)
     table.add_column("work")
     table.add_column("time", justify="right", no_wrap=True)
-    table.add_column("against")
+    table.add_column("against", overflow="fold")
     table.add_column("its time", justify="right", no_wrap=True)
     table.add_column("ratio", justify="right", no_wrap=True)
     table.add_column("limit", justify="right", no_wrap=True)

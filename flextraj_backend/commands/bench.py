@@ -43,6 +43,7 @@ def sampling(
     rows: list[BenchRow] = []
     for part in SamplingBench:
         if only in (None, part):
+            typer.echo(f"Measuring {part.value} ...")
             rows += _measure(part, scene)
     print_rows("flextraj bench sampling", rows)
     if json is not None:
