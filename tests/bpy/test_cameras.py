@@ -171,6 +171,23 @@ def test_tracks_land_on_the_pixels_that_the_renderer_draws(
     np.testing.assert_allclose(ours[:, 1], rows + 0.5, atol=0.01)
 
 
+def test_a_camera_sheared_by_an_unevenly_scaled_parent_is_still_the_renderers_camera(tmp_path) -> None:
+    camera = _add_camera()
+    parent = bpy.data.objects.new("Rig", None)
+    bpy.context.scene.collection.objects.link(parent)
+    camera.parent = parent
+    parent.scale = (3.0, 1.0, 0.5)
+    _set_size(96, 64)
+    bpy.ops.mesh.primitive_plane_add(size=400.0, location=(0.0, 0.0, -2.0))
+    bpy.ops.mesh.primitive_monkey_add(size=14.0, rotation=(0.3, 0.2, 0.9))
+    rendered = _render_positions(tmp_path)
+    rows, columns = np.nonzero(np.any(rendered != 0, axis=-1))
+    assert len(rows) > 1000
+    ours = _read().world_to_pixels(rendered[rows, columns])
+    np.testing.assert_allclose(ours[:, 0], columns + 0.5, atol=0.01)
+    np.testing.assert_allclose(ours[:, 1], rows + 0.5, atol=0.01)
+
+
 def test_an_animated_zoom_moves_the_tracks_on_every_frame() -> None:
     camera = _add_camera()
     camera.data.lens = 24.0
