@@ -1,14 +1,15 @@
 """Surface mode: every pixel of the visible surface carries the ID of its surface point, without holes.
 
-A trajectory set holds points, no triangles, so the surface is rebuilt from the visible points of each
-    segment: gaps
-between them are closed, it ends a little beyond the outermost ones, and a pixel takes the ID of the nearest
-visible point of the segment that is on top there. On the first frame the set's silhouettes, where it has
-them, are the exact extent.
+A trajectory set holds points, no triangles, so the surface is rebuilt from them, segment by segment. All
+its samples, those on its far side too, lie within its outline and show where that runs; the visible ones
+show which part of it is not hidden by something else. A pixel takes the ID of the nearest visible point of
+the segment that is on top there. On the first frame the set's silhouettes, where it has them, are the exact
+outlines.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 
 import cv2
@@ -16,16 +17,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blender_addon.core.trajectories import TrajectorySet
-from flextraj_backend.conditioning.point_spacing import point_spacing
+from flextraj_backend.conditioning.point_extent import (
+    Window,
+    closed_area,
+    gather_samples,
+    nearest_sample,
+)
 from flextraj_backend.conditioning.stamping import FrameCover
 
-REACH = 1.25
-"""Gaps within this many sample spacings are closed: more than the largest hole among random samples."""
-RIM = 0.2
-"""The surface ends this many spacings beyond its outermost visible points."""
+OUTLINE_REACH = 1.25
+"""Gaps within this many spacings of all samples belong to the segment: more than the largest random hole."""
+VISIBLE_REACH = 1.75
+"""Likewise for visible samples; the outline keeps this larger reach from leaking."""
 CERTAIN = 0.6
 """Within this many spacings of a visible point its surface is certain."""
-_MIN_REACH_PX, _MIN_RIM_PX = 2.0, 0.75
+_BEYOND_BORDER = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,16 +42,16 @@ class _Layer:
         covered: whether there is a surface.
         certain: whether it lies near a visible point or inside a known silhouette.
         depth: of its nearest visible point, in scene units.
-        distance: to that point, in pixels.
-        spacing: of the samples there, in scene units.
+        depth_step: typical depth difference between neighbouring points there.
+        distance: to the nearest visible point, in pixels.
         point: index of the point that lends its ID.
     """
 
     covered: NDArray[np.bool_]
     certain: NDArray[np.bool_]
     depth: NDArray[np.float32]
+    depth_step: NDArray[np.float32]
     distance: NDArray[np.float32]
-    spacing: NDArray[np.float32]
     point: NDArray[np.int32]
 
 
@@ -67,58 +73,95 @@ class SurfaceCover:
         self._trajectories = trajectories
         self._kept = points_kept
         self._fit = np.eye(2, 3) if fit is None else fit
-        self._scale = float(np.sqrt(abs(np.linalg.det(self._fit[:, :2]))))
         order = np.argsort(trajectories.seg_id, kind="stable")
-        stops = np.searchsorted(trajectories.seg_id[order], np.arange(1, len(trajectories.meta.segments)))
+        segments = trajectories.meta.segments
+        stops = np.searchsorted(trajectories.seg_id[order], np.arange(1, len(segments)))
         self._members = np.split(order, stops)
+        groups: dict[tuple[bool, int], list[int]] = {}
+        for index, segment in enumerate(segments):
+            groups.setdefault((segment.background, segment.group), []).append(index)
+        self._joined = [
+            np.concatenate([self._members[index] for index in group])
+            for group in groups.values()
+            if len(group) > 1
+        ]
 
     def frame(self, index: int) -> FrameCover:
         """Cover of the frame with this index."""
         meta = self._trajectories.meta
         top = _empty_layer(meta.height, meta.width)
         for segment, members in enumerate(self._members):
-            visible = members[self._trajectories.visible[index, members]]
-            if self._kept[visible].any():
-                self._add_segment(top, index, segment, visible)
+            self._add(top, index, members, self._silhouette(index, segment), _in_depth_order)
+        if index > 0 or self._trajectories.silhouette is None:
+            # Between segments that touch each other (a joint and its shell) neither outline may reach the
+            # seam.
+            for members in self._joined:
+                self._add(top, index, members, None, _where_empty)
         label = np.where(top.covered, top.point + 1, 0)
         points = np.arange(self._trajectories.point_count)
         return FrameCover(slice(0, meta.height), slice(0, meta.width), label, points)
 
-    def _add_segment(self, top: _Layer, index: int, segment: int, visible: NDArray[np.int64]) -> None:
-        meta = self._trajectories.meta
-        positions = self._trajectories.positions[index, visible]  # (M, 3)
-        spacing = point_spacing(positions, meta.camera, index)
-        reach = np.maximum(REACH * spacing.pixels * self._scale, _MIN_REACH_PX)
-        xy = positions[:, :2] @ self._fit[:, :2].T + self._fit[:, 2]
-        silhouette = self._silhouette(index, segment)
-        window = _window(xy, float(reach.max()), silhouette, meta.height, meta.width)
-        pixels, first = _nearest_per_pixel(xy, positions[:, 2], window)
-        if pixels.size == 0:
+    def _add(
+        self,
+        top: _Layer,
+        index: int,
+        members: NDArray[np.int64],
+        silhouette: NDArray[np.bool_] | None,
+        wins: _Contest,
+    ) -> None:
+        """Add one surface, sampled by the points `members`, to what is seen on frame `index`."""
+        height, width = top.covered.shape[0], top.covered.shape[1]
+        positions = self._trajectories.positions[index]  # (N, 3)
+        depth = positions[:, 2]
+        visible = members[self._trajectories.visible[index, members]]
+        lenders = visible[self._kept[visible]]
+        seen = gather_samples(self._place(positions[visible]), depth[visible], height, width)
+        lending = seen
+        if lenders.size < visible.size:
+            lending = gather_samples(self._place(positions[lenders]), depth[lenders], height, width)
+        if seen is None or lending is None:
             return
-        shape = (window[0].stop - window[0].start, window[1].stop - window[1].start)
-        distance, owner = _nearest_source(pixels, first, shape)
-        rim = np.maximum(RIM * spacing.pixels * self._scale, _MIN_RIM_PX)
+        window = (slice(0, height), slice(0, width))
         if silhouette is None:
-            covered = _closed_extent(distance, reach[owner], rim[owner])
-            certain = covered & (distance <= (reach * (CERTAIN / REACH))[owner])
+            window = seen.window(VISIBLE_REACH, height, width)
+        nearest = nearest_sample(seen, window)
+        lender = nearest if lending is seen else nearest_sample(lending, window)
+        if nearest is None or lender is None:
+            return
+        if silhouette is None:
+            covered = closed_area(seen, nearest, VISIBLE_REACH) & self._outline(index, members, window)
+            certain = covered & (nearest.distance <= CERTAIN * seen.spacing[nearest.index])
         else:
-            covered = certain = silhouette[window]
-        lenders = self._kept[visible]
-        point = visible[owner]
-        if not lenders.all():
-            pixels, first = _nearest_per_pixel(xy[lenders], positions[lenders, 2], window)
-            if pixels.size == 0:
-                return
-            point = visible[lenders][_nearest_source(pixels, first, shape)[1]]
+            covered = certain = silhouette
         layer = _Layer(
             covered,
             certain,
-            positions[owner, 2],
-            distance,
-            spacing.units.astype(np.float32)[owner],
-            point.astype(np.int32),
+            depth[visible[seen.points]][nearest.index],
+            seen.depth_step[nearest.index],
+            nearest.distance,
+            lenders[lending.points][lender.index].astype(np.int32),
         )
-        _put_on_top(top, layer, window)
+        _merge(top, layer, window, wins)
+
+    def _outline(self, index: int, members: NDArray[np.int64], window: Window) -> NDArray[np.bool_]:
+        """The area inside the outline of a surface, hidden parts included, within the window."""
+        positions = self._trajectories.positions[index, members]
+        positions = positions[positions[:, 2] > 0]
+        meta = self._trajectories.meta
+        # Samples beyond the raster's border show that the surface goes on there.
+        xy = self._place(positions) + _BEYOND_BORDER
+        rows, columns = (slice(side.start, side.stop + 2 * _BEYOND_BORDER) for side in window)
+        height, width = (side + 2 * _BEYOND_BORDER for side in (meta.height, meta.width))
+        samples = gather_samples(xy, positions[:, 2], height, width)
+        nearest = None if samples is None else nearest_sample(samples, (rows, columns))
+        if samples is None or nearest is None:
+            return np.zeros((window[0].stop - window[0].start, window[1].stop - window[1].start), bool)
+        area = closed_area(samples, nearest, OUTLINE_REACH)
+        return area[_BEYOND_BORDER:-_BEYOND_BORDER, _BEYOND_BORDER:-_BEYOND_BORDER]
+
+    def _place(self, positions: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Pixels of the photo (N, 2) for positions (N, 3) of the set."""
+        return positions[:, :2] @ self._fit[:, :2].T + self._fit[:, 2]
 
     def _silhouette(self, index: int, segment: int) -> NDArray[np.bool_] | None:
         """The segment's known silhouette on the photo's raster, (H, W), on the first frame only."""
@@ -147,80 +190,30 @@ def _empty_layer(height: int, width: int) -> _Layer:
     )
 
 
-def _window(
-    xy: NDArray[np.float64],
-    margin: float,
-    silhouette: NDArray[np.bool_] | None,
-    height: int,
-    width: int,
-) -> tuple[slice, slice]:
-    """The part of the raster that a segment can cover."""
-    left, up = xy.min(axis=0) - margin - 1
-    right, down = xy.max(axis=0) + margin + 2
-    if silhouette is not None and silhouette.any():
-        rows, columns = np.flatnonzero(silhouette.any(axis=1)), np.flatnonzero(silhouette.any(axis=0))
-        up, down = min(up, rows[0]), max(down, rows[-1] + 1)
-        left, right = min(left, columns[0]), max(right, columns[-1] + 1)
-    y0, y1 = np.clip([up, down], 0, height).astype(int)
-    x0, x1 = np.clip([left, right], 0, width).astype(int)
-    return slice(y0, y1), slice(x0, x1)
+_Contest = Callable[[_Layer, _Layer], NDArray[np.bool_]]
+"""Where a new layer wins over an old one, among pixels that both cover; (h, w) bool."""
 
 
-def _nearest_per_pixel(
-    xy: NDArray[np.float64], depth: NDArray[np.float32], window: tuple[slice, slice]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Pixels of the window that hold a point, and the point of least depth in each.
+def _in_depth_order(new: _Layer, old: _Layer) -> NDArray[np.bool_]:
+    """The nearer surface wins, except where it only closes a gap and the farther one has a visible point
+    closer by.
 
-    Returns:
-        (K,) flat pixel indices within the window and (K,) indices of points.
+    At about equal depth the surface with the closer point wins.
     """
-    rows, columns = window
-    pixel = np.floor(xy).astype(np.int64) - (columns.start, rows.start)  # (M, 2)
-    size = (columns.stop - columns.start, rows.stop - rows.start)
-    inside = np.flatnonzero(((pixel >= 0) & (pixel < size)).all(axis=1))
-    by_depth = inside[np.argsort(depth[inside], kind="stable")]
-    flat = pixel[by_depth, 1] * size[0] + pixel[by_depth, 0]
-    occupied, first = np.unique(flat, return_index=True)
-    return occupied, by_depth[first]
-
-
-def _nearest_source(
-    pixels: NDArray[np.int64], points: NDArray[np.int64], shape: tuple[int, int]
-) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Distance (h, w) in pixels to the nearest occupied pixel and the point in it."""
-    free = np.ones(shape, np.uint8)
-    free.reshape(-1)[pixels] = 0
-    distance, label = cv2.distanceTransformWithLabels(
-        free, cv2.DIST_L2, cv2.DIST_MASK_5, labelType=cv2.DIST_LABEL_PIXEL
-    )
-    label = np.asarray(label, np.int32)
-    owner = np.zeros(len(pixels) + 1, np.int64)
-    owner[label.reshape(-1)[pixels]] = points
-    return np.asarray(distance, np.float32), owner[label]
-
-
-def _closed_extent(
-    distance: NDArray[np.float32], reach: NDArray[np.float64], rim: NDArray[np.float64]
-) -> NDArray[np.bool_]:
-    """Morphological closing whose radius varies: grow by `reach`, shrink by `reach - rim`."""
-    grown = (distance <= reach).astype(np.uint8)
-    depth_inside = cv2.distanceTransform(grown, cv2.DIST_L2, cv2.DIST_MASK_5)
-    return (depth_inside > reach - rim) | (distance <= rim)
-
-
-def _put_on_top(top: _Layer, new: _Layer, window: tuple[slice, slice]) -> None:
-    """Let a segment win the pixels of `top` where its surface is on top.
-
-    The nearer surface wins, except where it only closes a gap and the farther one has a visible point
-    closer by. At about equal depth the surface with the closer point wins.
-    """
-    old = _Layer(*(getattr(top, item.name)[window] for item in fields(_Layer)))
     closer = new.distance < old.distance
     depth_gap = new.depth - old.depth
-    level = np.abs(depth_gap) <= np.maximum(new.spacing, old.spacing)
+    level = np.abs(depth_gap) <= np.maximum(new.depth_step, old.depth_step)
     nearer_wins = ~(old.certain & ~new.certain & ~closer)
     farther_wins = new.certain & ~old.certain & closer
-    wins = np.where(level, closer, np.where(depth_gap < 0, nearer_wins, farther_wins))
-    wins = new.covered & (wins | ~old.covered)
+    return np.where(level, closer, np.where(depth_gap < 0, nearer_wins, farther_wins))
+
+
+def _where_empty(new: _Layer, old: _Layer) -> NDArray[np.bool_]:
+    return np.zeros_like(old.covered)
+
+
+def _merge(top: _Layer, new: _Layer, window: Window, wins: _Contest) -> None:
+    old = _Layer(*(getattr(top, item.name)[window] for item in fields(_Layer)))
+    replaced = new.covered & (~old.covered | wins(new, old))
     for item in fields(_Layer):
-        getattr(old, item.name)[wins] = getattr(new, item.name)[wins]
+        getattr(old, item.name)[replaced] = getattr(new, item.name)[replaced]
