@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flextraj_backend.engines.preview.canvas import CutOut, blur, disc
-from flextraj_backend.engines.preview.deformation import MovingShell, move_pixels
+from flextraj_backend.engines.preview.deformation import MovingShell, inverse_jacobian, move_pixels
 from flextraj_backend.engines.preview.filler import Filler, splat_discs
 from flextraj_backend.engines.preview.splatting import EMPTY, fill_cracks, splat
 from flextraj_backend.engines.preview.tracks import SubjectTracks
@@ -68,7 +68,7 @@ class _Shells:
     layer: NDArray[np.int64]
     pixels: NDArray[np.float32]
     targets: NDArray[np.float32]
-    inverse: NDArray[np.float32]
+    jacobian: NDArray[np.float32]
     depth: NDArray[np.float32]
     image: NDArray[np.int32]
 
@@ -113,13 +113,13 @@ def _splat_shells(stage: Stage, frame: int) -> _Shells:
             depths.append(biased[solid])
             sources.append(numbers)
         count = len(shell.pixels)
-        parts.append((np.full(count, number), shell.pixels, motion.targets, motion.inverse, biased))
+        parts.append((np.full(count, number), shell.pixels, motion.targets, motion.jacobian, biased))
         first += count
-    layer_of, pixels, where, inverse, depth = (np.concatenate(column) for column in zip(*parts, strict=True))
+    layer_of, pixels, where, jacobian, depth = (np.concatenate(column) for column in zip(*parts, strict=True))
     image = splat(
         np.concatenate(targets), np.concatenate(depths), np.concatenate(sources), stage.width, stage.height
     )
-    return _Shells(layer_of, pixels, where, inverse, depth, fill_cracks(image, depth))
+    return _Shells(layer_of, pixels, where, jacobian, depth, fill_cracks(image, depth))
 
 
 def _splat_fillers(stage: Stage, frame: int) -> _Discs | None:
@@ -252,7 +252,9 @@ def _shell_colors(
     color = np.zeros((*shape, 3), np.float32)
     alpha = np.zeros(shape, np.float32)
     centre = np.stack([columns + window[1].start, rows + window[0].start], axis=1).astype(np.float32) + 0.5
-    offset = np.einsum("pab,pb->pa", shells.inverse[number], centre - shells.targets[number])
+    offset = np.einsum(
+        "pab,pb->pa", inverse_jacobian(shells.jacobian[number]), centre - shells.targets[number]
+    )
     source = shells.pixels[number] + np.clip(offset, -4, 4)
     layer_of = shells.layer[number]
     for index, layer in enumerate(stage.layers):

@@ -39,13 +39,12 @@ class PixelMotion:
 
     Attributes:
         targets: (P, 2) float32, photo pixels.
-        jacobian, inverse: (P, 2, 2) float32, photo to frame and back, locally.
+        jacobian: (P, 2, 2) float32, from photo to frame, locally.
         depth: (P,) float32, scene units; not positive where a pixel came behind the camera.
     """
 
     targets: NDArray[np.float32]
     jacobian: NDArray[np.float32]
-    inverse: NDArray[np.float32]
     depth: NDArray[np.float32]
 
 
@@ -108,18 +107,24 @@ def move_pixels(
     else:
         magnification = np.ones_like(depth)
     jacobian = magnification[:, None, None] * zoom[None, :, None] * turn[:, :2, :2]
-    linear = fit[:, :2].astype(np.float32)
-    back = np.linalg.inv(fit[:, :2]).astype(np.float32)
-    jacobian = np.einsum("ab,pbc,cd->pad", linear, jacobian, back, optimize=False).astype(np.float32)
     return PixelMotion(
         apply_affine(fit, project_points(camera, points, frame)).astype(np.float32),
-        jacobian,
-        _inverse(jacobian),
+        _on_photo(jacobian, fit[:, :2]),
         depth.astype(np.float32),
     )
 
 
-def _inverse(jacobian: NDArray[np.float32]) -> NDArray[np.float32]:
+def _on_photo(jacobian: NDArray[np.float32], linear: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Jacobians (P, 2, 2) between rig pixels, seen between photo pixels: L J L^-1."""
+    if linear[0, 0] == linear[1, 1] and linear[0, 1] == linear[1, 0] == 0:
+        return jacobian
+    back = np.linalg.inv(linear).astype(np.float32)
+    left = np.einsum("ab,pbc->pac", linear.astype(np.float32), jacobian)
+    return np.einsum("pac,cd->pad", left, back)
+
+
+def inverse_jacobian(jacobian: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Invert (P, 2, 2), bounded where the surface is seen edge-on."""
     a, b = jacobian[:, 0, 0], jacobian[:, 0, 1]
     c, d = jacobian[:, 1, 0], jacobian[:, 1, 1]
     determinant = a * d - b * c

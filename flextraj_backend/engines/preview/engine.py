@@ -6,7 +6,9 @@ that the photo does not show, or make another body dance. It says which in its l
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import numpy as np
@@ -52,6 +54,7 @@ HOLE_MARGIN = 6
 MIN_REACH, MAX_REACH = 0.03, 0.35
 """Bounds of the continuation beyond the border, in units of the longer side."""
 REFERENCE_AREA = 720 * 480
+MAX_THREADS = 8
 SECONDS_PER_FRAME = 0.16
 SECONDS_AT_START = 5.0
 LABEL_ALIGNED, LABEL_UNALIGNED = "draft", "motion draft"
@@ -264,13 +267,22 @@ class _Job:
         frames: NDArray[np.uint8],
     ) -> None:
         """Draw all frames. What the draft of frame 0 lacks against the photo is added to the next ones, fading."""
-        first = composite(stage, background, 0)
-        missing = self.photo.astype(np.float32) - first
-        for frame in range(1, len(frames)):
-            self._phase("rendering", frame, len(frames))
+        missing = self.photo.astype(np.float32) - composite(stage, background, 0)
+
+        def draw(frame: int) -> None:
             drawn = composite(stage, warp_background(background, homographies[frame]), frame)
             if frame < BLEND_FRAMES:
                 share = 1 - frame / BLEND_FRAMES
                 drawn = np.clip(drawn + share * missing + 0.5, 0, 255).astype(np.uint8)
             frames[frame] = drawn
+
+        # Frames do not depend on each other, so the number of threads changes nothing but the time.
+        pool = ThreadPoolExecutor(max_workers=min(MAX_THREADS, os.cpu_count() or 1))
+        try:
+            waiting = [pool.submit(draw, frame) for frame in range(1, len(frames))]
+            for frame, future in enumerate(waiting, start=1):
+                self._phase("rendering", frame, len(frames))
+                future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
         self._phase("rendering", len(frames), len(frames))
