@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -255,8 +256,8 @@ def _head(body: HumanoidProportions, bones: Mapping[str, Bone]) -> list[Loft]:
         rounding=0.008,
     )
     brow = Loft(
-        at(-0.22, 0.345, 0.60),
-        at(0.22, 0.345, 0.60),
+        at(-0.20, 0.330, 0.60),
+        at(0.20, 0.330, 0.60),
         (0.0, 1.0, 0.0),
         (
             (0.0, 0.05 * tall, 0.035 * tall, 0.0),
@@ -299,7 +300,8 @@ def _head(body: HumanoidProportions, bones: Mapping[str, Bone]) -> list[Loft]:
         )
         for _, sign in _SIDES
     ]
-    return [skull, brow, nose, *ears, *eyes, _hair(body, bones)]
+    parts = [skull, brow, nose, *ears, *eyes, _hair(body, bones)]
+    return [replace(part, bone="head") for part in parts]
 
 
 def _hair(body: HumanoidProportions, bones: Mapping[str, Bone]) -> Loft:

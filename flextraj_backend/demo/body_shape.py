@@ -12,9 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flextraj_backend.demo.body_parts import body_parts
-from flextraj_backend.demo.loft import Loft, Material, Points, smooth_minimum
+from flextraj_backend.demo.loft import Loft, Points, smooth_minimum
 from flextraj_backend.demo.proportions import Bone, HumanoidProportions, build_skeleton
 from flextraj_backend.demo.surface_nets import extract_surface, smooth_over_edges, unique_edges
+
+END_FALLOFF = 2.5
+"""Beyond its ends a bone loses its hold faster than beside them: the broad chest must not move the face."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,10 +68,7 @@ def build_body(body: HumanoidProportions, voxel: float = 0.009) -> BodyMesh:
     vertices = smooth_over_edges(vertices, edges, iterations=2)
     vertices = _snap_material_borders(vertices, quads, parts, voxel)
     materials = _material_of(vertices[quads].mean(1), parts)
-    weights = skin_weights(vertices, edges, bones)
-    hair = np.zeros(len(vertices), bool)
-    hair[quads[materials == Material.HAIR]] = True
-    weights[hair] = [float(bone.name == "head") for bone in bones]
+    weights = skin_weights(vertices, edges, bones, _rigid_owner(vertices, parts, bones))
     return BodyMesh(vertices, quads, materials, weights, bones)
 
 
@@ -123,20 +123,43 @@ def _snap_material_borders(
     return moved
 
 
+def _rigid_owner(vertices: Points, parts: Sequence[Loft], bones: Sequence[Bone]) -> NDArray[np.int64]:
+    """Index of the bone that alone moves each vertex, -1 where several may: (V,)."""
+    number = {bone.name: index for index, bone in enumerate(bones)}
+    owners = np.array([-1 if part.bone is None else number[part.bone] for part in parts])
+    return owners[np.stack([part.distance(vertices) for part in parts], 1).argmin(1)]
+
+
 def skin_weights(
-    vertices: Points, edges: NDArray[np.int64], bones: Sequence[Bone], sharpness: float = 7.0
+    vertices: Points,
+    edges: NDArray[np.int64],
+    bones: Sequence[Bone],
+    owner: NDArray[np.int64],
+    sharpness: float = 7.0,
 ) -> Points:
     """Return (V, B) weights from the distances of the vertices to the bones, relative to each bone's reach.
 
     Inverse powers of the distance, smoothed over the surface, then cut to four bones a vertex.
+
+    Args:
+        vertices: (V, 3).
+        edges: (E, 2).
+        bones: the skeleton.
+        owner: (V,) bone that alone moves a vertex, -1 where distance decides.
+        sharpness: exponent of the distance.
     """
     nearness = np.empty((len(vertices), len(bones)))
     for column, bone in enumerate(bones):
-        along = bone.tail - bone.head
-        t = np.clip((vertices - bone.head) @ along / (along @ along), 0.0, 1.0)
-        distance = np.linalg.norm(vertices - bone.head - t[:, None] * along, axis=1)
+        length = float(np.linalg.norm(bone.tail - bone.head))
+        axis = (bone.tail - bone.head) / length
+        along = (vertices - bone.head) @ axis  # (V)
+        radial = np.linalg.norm(vertices - bone.head - along[:, None] * axis, axis=1)
+        beyond = np.maximum(np.maximum(-along, along - length), 0.0)
+        distance = np.hypot(radial, END_FALLOFF * beyond)
         nearness[:, column] = np.maximum(distance / bone.reach, 0.05) ** -sharpness
     weights = nearness / nearness.sum(1, keepdims=True)
+    rigid = owner >= 0
+    weights[rigid] = np.eye(len(bones))[owner[rigid]]
     weights = smooth_over_edges(weights, edges, iterations=8)
     fourth = np.sort(weights, axis=1)[:, -4][:, None]
     weights = np.where((weights >= fourth) & (weights > 0.004), weights, 0.0)

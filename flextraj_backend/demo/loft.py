@@ -35,6 +35,8 @@ class Loft:
         blend: radius in which it flows into the parts before it, metres.
         power: exponent of the sections, 2 = ellipse, more = boxier.
         rounding: radius of the edge at both ends, metres.
+        carved_by: solids cut out of it.
+        bone: the one bone that moves it, None = whichever bones are near.
     """
 
     start: Sequence[float] | Points
@@ -46,6 +48,7 @@ class Loft:
     power: float = 2.0
     rounding: float = 0.02
     carved_by: tuple[Loft, ...] = field(default=())
+    bone: str | None = None
 
     def distance(self, points: Points) -> Points:
         """Return the approximate signed distance (M) of (M, 3) points: negative inside."""

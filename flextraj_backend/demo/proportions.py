@@ -56,7 +56,7 @@ class HumanoidProportions:
             item.name: float(getattr(default, item.name) * factor)
             for item, factor in zip(fields(cls), factors, strict=True)
         }
-        # The legs' share decides where the torso ends; a free factor would leave no torso between leg and neck.
+        # The legs' share decides where the torso ends: a free factor would leave no torso above them.
         measures["leg"] = default.leg + (measures["leg"] - default.leg) * 0.4
         return replace(default, **measures)
 

@@ -22,7 +22,7 @@ def extract_surface(
         spacing: distance of neighbouring samples.
 
     Returns:
-        (V, 3) vertices and (F, 4) quads, counter-clockwise seen from outside; every edge has exactly two faces.
+        (V, 3) vertices and (F, 4) quads, counter-clockwise seen from outside; every edge has two faces.
 
     Raises:
         ValueError: the field is negative on the border, so that the surface would have a hole.
@@ -66,7 +66,7 @@ def extract_surface(
 def _join_diagonals(field: NDArray[np.floating]) -> NDArray[np.float64]:
     """Return the field with no grid square whose inside corners touch only diagonally.
 
-    There four quads would meet in one edge. One outside corner is put just inside, until no such square is left.
+    There four quads would meet in one edge. One outside corner is put just inside, until none is left.
     """
     field = np.array(field, np.float64)
     tiny = -1e-6 * float(np.abs(field).max())
