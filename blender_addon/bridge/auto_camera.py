@@ -15,7 +15,7 @@ from ..core.framing import extreme_points, framing_location, framing_rotation
 from ..core.sample_settings import SampleSettings
 from .cameras import camera_settings
 from .evaluated_meshes import MeshReader
-from .scene_state import evaluated_depsgraph, preserved_scene, set_frame
+from .scene_state import evaluate_frame, preserved_scene
 from .subjects import resolve_objects
 
 _ELEVATION = math.radians(6)
@@ -76,8 +76,7 @@ def _place(
     with preserved_scene(scene, view_layer):
         reader = MeshReader(view_layer)
         for frame in frames:
-            set_frame(scene, frame)
-            for key, state in reader.read(evaluated_depsgraph(scene, view_layer)).items():
+            for key, state in reader.read(evaluate_frame(scene, view_layer, frame)).items():
                 if key.owner not in unwanted and (not settings.objects or key.owner in wanted):
                     deciding.append(extreme_points(state.world_vertices(), rotation, half_extent))
     if not deciding:

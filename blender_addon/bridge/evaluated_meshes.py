@@ -238,8 +238,9 @@ def read_topology(mesh: bpy.types.Mesh, corner_vertices: NDArray[np.int32]) -> M
     count = len(mesh.loop_triangles)
     corners = np.empty(count * 3, dtype=np.int32)
     mesh.loop_triangles.foreach_get("loops", corners)
-    materials = np.empty(count, dtype=np.int32)
-    mesh.loop_triangles.foreach_get("material_index", materials)
+    materials = np.zeros(count, dtype=np.int32)
+    if len(mesh.materials) > 1:
+        mesh.loop_triangles.foreach_get("material_index", materials)
     triangle_corners = corners.reshape(-1, 3)
     return MeshTopology(
         vertex_count=len(mesh.vertices),

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.camera import CameraFrame
 from ..core.errors import ErrorCode, FlexTrajError
 from ..core.sample_settings import SampleMode, SampleSettings
 from ..core.sampling import (
@@ -19,13 +18,11 @@ from ..core.sampling import (
     triangle_areas,
 )
 from ..core.tracking import (
+    PlacedMesh,
     PointBinding,
     bind_to_triangles,
     bind_to_vertices,
-    interpolate,
     join_bindings,
-    project_points,
-    transform_vertices,
 )
 from .evaluated_meshes import MeshKey, MeshState, MeshTopology
 from .subjects import Patch, Subjects
@@ -50,12 +47,12 @@ class PointRun:
 
 @dataclass(frozen=True, eq=False)
 class TrackedMesh:
-    """A mesh with points on it, and its place in the buffer of all tracked vertices."""
+    """A mesh with points on it; `first_vertex` counts the vertices of the meshes before it."""
 
     key: MeshKey
     name: str
     topology: MeshTopology
-    vertices: slice
+    first_vertex: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,14 +64,12 @@ class PlacedPoints:
         runs: the points by mesh.
         meshes: meshes with points on them.
         binding: N points over the vertices of `meshes`.
-        mesh_of_point: (N,) int32, index into `meshes`.
     """
 
     seg_index: NDArray[np.int64]
     runs: tuple[PointRun, ...]
     meshes: tuple[TrackedMesh, ...]
     binding: PointBinding
-    mesh_of_point: NDArray[np.int32]
 
     @property
     def count(self) -> int:
@@ -98,11 +93,10 @@ def place_points(
         if patch.key not in meshes:
             state = states[patch.key]
             count = state.topology.vertex_count
-            mesh = TrackedMesh(patch.key, state.name, state.topology, slice(end, end + count))
+            mesh = TrackedMesh(patch.key, state.name, state.topology, end)
             meshes[patch.key] = (len(meshes), mesh)
             end += count
     seg_index: list[NDArray[np.int64]] = []
-    mesh_of_point: list[NDArray[np.int32]] = []
     runs: list[PointRun] = []
     bindings: list[PointBinding] = []
     total = 0
@@ -117,23 +111,22 @@ def place_points(
             number, mesh = meshes[patch.key]
             count = len(chosen)
             if barycentric is None:
-                binding = bind_to_vertices(chosen + mesh.vertices.start)
+                binding = bind_to_vertices(number, chosen, mesh.first_vertex)
                 triangle, barycentric = _triangles_at(mesh.topology, chosen)
             else:
                 triangle = chosen
-                binding = bind_to_triangles(mesh.topology.triangles, triangle, barycentric)
-                binding.corners[...] += mesh.vertices.start
+                binding = bind_to_triangles(
+                    number, mesh.topology.triangles, triangle, barycentric, mesh.first_vertex
+                )
             bindings.append(binding)
             runs.append(PointRun(patch.key, slice(total, total + count), triangle, barycentric))
             seg_index.append(np.full(count, index, dtype=np.int64))
-            mesh_of_point.append(np.full(count, number, dtype=np.int32))
             total += count
     return PlacedPoints(
         np.concatenate(seg_index),
         tuple(runs),
         tuple(mesh for _, mesh in meshes.values()),
         join_bindings(bindings),
-        np.concatenate(mesh_of_point),
     )
 
 
@@ -216,72 +209,61 @@ def number_points(points: PlacedPoints, subjects: Subjects) -> tuple[NDArray[np.
     return points.seg_index.astype(np.uint16), traj_id.astype(np.uint16)
 
 
-class PointTracker:
-    """Follows placed points from frame to frame."""
+@dataclass(frozen=True, eq=False)
+class FollowedMeshes:
+    """The tracked meshes on one frame.
+
+    Attributes:
+        meshes: as `PlacedPoints.meshes`; where one does not exist on this frame (an expired particle, a
+            hidden object) it is where it was last seen.
+        present: (meshes,) bool, whether it exists.
+    """
+
+    meshes: tuple[PlacedMesh, ...]
+    present: NDArray[np.bool_]
+
+
+class MeshFollower:
+    """Finds the tracked meshes on frame after frame."""
 
     def __init__(self, points: PlacedPoints) -> None:
-        self._points = points
-        vertex_count = max((mesh.vertices.stop for mesh in points.meshes), default=0)
-        self._raster = np.zeros((3, vertex_count), dtype=np.float32)
-        self._world = np.zeros((3, vertex_count), dtype=np.float32)
-        self._states: dict[MeshKey, MeshState] = {}
+        self._tracked = points.meshes
+        self._last: dict[MeshKey, PlacedMesh] = {}
 
-    def project(
-        self,
-        states: Mapping[MeshKey, MeshState],
-        camera: CameraFrame,
-        frame: float,
-        out: NDArray[np.float32],
-    ) -> NDArray[np.bool_]:
-        """Project the points of a frame.
-
-        A mesh that does not exist on this frame (an expired particle, a hidden object) stays where it was
-        last seen; its points are not present.
+    def follow(self, states: Mapping[MeshKey, MeshState], frame: float) -> FollowedMeshes:
+        """Pick the tracked meshes out of a frame's rendered meshes.
 
         Args:
-            states: every rendered mesh of the frame.
-            camera: of the frame.
+            states: every rendered mesh; all tracked ones on the first call.
             frame: scene frame, for messages.
-            out: (N, 3) float32, receives x and y in pixels and the planar depth.
-
-        Returns:
-            (N,) bool, whether the point's mesh exists.
 
         Raises:
-            FlexTrajError: a mesh changed its topology, or has a vertex that is not a finite number.
+            FlexTrajError: a mesh changed its topology.
         """
-        present_meshes = np.ones(len(self._points.meshes), dtype=bool)
-        for index, mesh in enumerate(self._points.meshes):
+        present = np.ones(len(self._tracked), dtype=bool)
+        for index, mesh in enumerate(self._tracked):
             state = states.get(mesh.key)
             if state is None:
-                present_meshes[index] = False
-                state = self._states[mesh.key]
-            elif state.topology is not mesh.topology:
+                present[index] = False
+                continue
+            if state.topology is not mesh.topology:
                 raise _topology_error(mesh, state, frame)
-            self._states[mesh.key] = state
-            matrix = camera.world_to_raster[:3] @ state.matrix_world
-            transform_vertices(state.vertices, matrix, self._raster[:, mesh.vertices])
-        project_points(self._raster, self._points.binding, camera.projection, out)
-        # min and max propagate NaN, and allocate nothing.
-        if not (np.isfinite(out.min()) and np.isfinite(out.max())):
-            raise self._not_finite(out, frame)
-        return present_meshes[self._points.mesh_of_point]
+            self._last[mesh.key] = PlacedMesh(state.vertices, state.matrix_world)
+        return FollowedMeshes(tuple(self._last[mesh.key] for mesh in self._tracked), present)
 
-    def world_positions(self) -> NDArray[np.float32]:
-        """Return the points of the last projected frame in world space, (N, 3) float32."""
-        for mesh in self._points.meshes:
-            state = self._states[mesh.key]
-            transform_vertices(state.vertices, state.matrix_world, self._world[:, mesh.vertices])
-        return np.ascontiguousarray(interpolate(self._world, self._points.binding).T)
 
-    def _not_finite(self, positions: NDArray[np.float32], frame: float) -> FlexTrajError:
-        point = int(np.flatnonzero(~np.isfinite(positions).all(axis=1))[0])
-        name = self._points.meshes[self._points.mesh_of_point[point]].name
-        return FlexTrajError(
-            f"'{name}' has a vertex whose position is not a finite number on frame {frame:g}: "
-            "repair its modifiers, shape keys or simulation.",
-            ErrorCode.GEOMETRY,
-        )
+def check_finite(positions: NDArray[np.float32], points: PlacedPoints, frame: float) -> None:
+    """Refuse positions (N, 3) that are not finite numbers. Raises FlexTrajError that names the object."""
+    # min and max propagate NaN and infinity, and allocate nothing.
+    if np.isfinite(positions.min()) and np.isfinite(positions.max()):
+        return
+    point = int(np.flatnonzero(~np.isfinite(positions).all(axis=1))[0])
+    name = points.meshes[points.binding.mesh[point]].name
+    raise FlexTrajError(
+        f"'{name}' has a vertex whose position is not a finite number on frame {frame:g}: "
+        "repair its modifiers, shape keys or simulation.",
+        ErrorCode.GEOMETRY,
+    )
 
 
 def _topology_error(mesh: TrackedMesh, state: MeshState, frame: float) -> FlexTrajError:

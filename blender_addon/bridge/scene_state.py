@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import cast
 
 import bpy
 
@@ -30,20 +31,21 @@ def preserved_scene(scene: bpy.types.Scene, view_layer: bpy.types.ViewLayer) -> 
         scene.camera = camera
 
 
-def set_frame(scene: bpy.types.Scene, frame: float) -> None:
-    """Go to a scene frame; its fraction is the subframe."""
+def evaluate_frame(
+    scene: bpy.types.Scene, view_layer: bpy.types.ViewLayer, frame: float
+) -> bpy.types.Depsgraph:
+    """Go to a scene frame (its fraction is the subframe) and return the view layer's evaluated depsgraph.
+
+    Works for a view layer that no window shows. `Context.evaluated_depsgraph_get` under a `temp_override`
+    would do the same, but reads the override after giving up Python's lock: it crashes beside other threads.
+    """
     whole, subframe = split_frame(frame)
     scene.frame_set(whole, subframe=subframe)
-
-
-def evaluated_depsgraph(scene: bpy.types.Scene, view_layer: bpy.types.ViewLayer) -> bpy.types.Depsgraph:
-    """Return the up-to-date depsgraph of a view layer, also of one that no window shows."""
-    with bpy.context.temp_override(scene=scene, view_layer=view_layer):
-        return bpy.context.evaluated_depsgraph_get()
+    return cast(bpy.types.Depsgraph, view_layer.depsgraph)
 
 
 class _Shown:
-    """Viewport switches that were turned over, by name and identity rather than by reference."""
+    """Viewport switches that were turned over."""
 
     def __init__(self) -> None:
         self._objects: list[bpy.types.Object] = []

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
+from typing import cast
 
 import bpy
 import numpy as np
@@ -12,9 +15,12 @@ from numpy.typing import NDArray
 from ..core.camera import CameraFrame, camera_track
 from ..core.errors import ErrorCode, FlexTrajError
 from ..core.frame_mapping import FrameMap, FrameRange, map_frames, shot_range
+from ..core.pipeline import overlap
+from ..core.rasterizer import OccluderMesh
 from ..core.sample_settings import ColorSource, SampleMode, SampleProgress, SampleSettings
 from ..core.sampling import check_point_count
 from ..core.silhouettes import NO_SEGMENT, segment_silhouettes
+from ..core.tracking import project_points, world_points
 from ..core.trajectories import MAX_SAMPLES, MAX_SIDE, TrajectoryMeta, TrajectorySet
 from ..core.version import package_version
 from ..core.visibility import visible_points
@@ -23,32 +29,57 @@ from .cameras import read_camera
 from .evaluated_meshes import MeshKey, MeshReader, MeshState
 from .motion_range import motion_range
 from .occluders import occluder_meshes
-from .point_tracker import PlacedPoints, PointRun, PointTracker, number_points, place_points
-from .scene_state import evaluated_depsgraph, preserved_scene, set_frame
+from .point_tracker import (
+    FollowedMeshes,
+    MeshFollower,
+    PlacedPoints,
+    PointRun,
+    check_finite,
+    number_points,
+    place_points,
+)
+from .scene_state import evaluate_frame, preserved_scene
 from .subjects import Patch, Subjects, SurfaceOwner, choose_subjects, resolve_objects, surface_owner
 
 PRODUCER = "flextraj sample"
+THREADS = 2
+"""Project and test points of past frames while Blender evaluates the next one."""
 MAX_SILHOUETTE_SIZE = 500_000_000
 """Segments x height x width above which the optional silhouettes are left out (thousands of objects)."""
 
 
 @dataclass(frozen=True, eq=False)
+class EvaluatedFrame:
+    """One frame, copied out of Blender: what follows may run in any thread.
+
+    Attributes:
+        number: scene frame.
+        camera: of the frame.
+        states: every mesh that renders.
+        followed: the meshes with points on them.
+    """
+
+    number: float
+    camera: CameraFrame
+    states: Mapping[MeshKey, MeshState]
+    followed: FollowedMeshes
+
+
+@dataclass(frozen=True, eq=False)
 class TrackedFrame:
-    """One frame, evaluated and projected.
+    """The points of one frame.
 
     Attributes:
         camera: of the frame.
-        states: every mesh that renders.
-        tracker: holds the vertices of the frame until the next one.
         positions: (N, 3) float32, x and y in pixels and planar depth.
-        present: (N,) bool, False where a point's mesh does not exist on this frame.
+        visible: (N,) bool.
+        silhouette: (S, H, W) bool, or None where it was not drawn.
     """
 
     camera: CameraFrame
-    states: Mapping[MeshKey, MeshState]
-    tracker: PointTracker
     positions: NDArray[np.float32]
-    present: NDArray[np.bool_]
+    visible: NDArray[np.bool_]
+    silhouette: NDArray[np.bool_] | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,8 +90,6 @@ class ShotPlan:
     subjects: Subjects
     points: PlacedPoints
     color: NDArray[np.uint8] | None
-    width: int | None
-    height: int | None
 
 
 def sample_shot(
@@ -90,16 +119,14 @@ def sample_shot(
         visible = np.empty((frame_count, point_count), dtype=bool)
         cameras: list[CameraFrame] = []
         silhouette = None
-        for index, frame in enumerate(track_frames(scene, view_layer, settings, plan, reader)):
-            occluders = occluder_meshes(frame.states.values())
-            positions[index] = frame.positions
-            visible[index] = frame.present & visible_points(
-                frame.camera, frame.tracker.world_positions(), occluders
-            )
-            cameras.append(frame.camera)
-            if index == 0:
-                silhouette = _silhouettes(frame, plan.subjects)
-            yield SampleProgress(index + 1, frame_count)
+        evaluated = evaluate_frames(scene, view_layer, settings, plan, reader)
+        with closing(overlap(evaluated, partial(_track, plan), THREADS)) as tracked:
+            for index, frame in enumerate(tracked):
+                positions[index] = frame.positions
+                visible[index] = frame.visible
+                cameras.append(frame.camera)
+                silhouette = frame.silhouette if index == 0 else silhouette
+                yield SampleProgress(index + 1, frame_count)
     return TrajectorySet(
         positions=positions,
         visible=visible,
@@ -194,8 +221,7 @@ def plan_shot(
     reader: MeshReader,
 ) -> ShotPlan:
     """Go to the first frame, choose subjects and place the points on them."""
-    set_frame(scene, frames.source_frames[0])
-    depsgraph = evaluated_depsgraph(scene, view_layer)
+    depsgraph = evaluate_frame(scene, view_layer, frames.source_frames[0])
     # Also the cheapest moment to find out that there is no camera.
     read_camera(scene, _camera(scene, settings), depsgraph, settings.width, settings.height)
     surfaces: list[SurfaceOwner] = [surface_owner(live) for live in reader.live_meshes(depsgraph)]
@@ -205,27 +231,49 @@ def plan_shot(
     color = None
     if settings.color is ColorSource.MATERIAL:
         color = _colors(depsgraph, reader, states, points)
-    return ShotPlan(frames, subjects, points, color, settings.width, settings.height)
+    return ShotPlan(frames, subjects, points, color)
 
 
-def track_frames(
+def evaluate_frames(
     scene: bpy.types.Scene,
     view_layer: bpy.types.ViewLayer,
     settings: SampleSettings,
     plan: ShotPlan,
     reader: MeshReader,
-) -> Iterator[TrackedFrame]:
-    """Evaluate and project every frame of a plan, in order; the scene still shows the first one."""
-    tracker = PointTracker(plan.points)
+) -> Generator[EvaluatedFrame, None, None]:
+    """Evaluate every frame of a plan, in order; the scene still shows the first one."""
+    follower = MeshFollower(plan.points)
     for index, number in enumerate(plan.frames.source_frames):
         if index > 0:
-            set_frame(scene, number)
-        depsgraph = evaluated_depsgraph(scene, view_layer)
-        camera = read_camera(scene, _camera(scene, settings), depsgraph, plan.width, plan.height)
+            depsgraph = evaluate_frame(scene, view_layer, number)
+        else:
+            depsgraph = cast(bpy.types.Depsgraph, view_layer.depsgraph)
+        camera = read_camera(scene, _camera(scene, settings), depsgraph, settings.width, settings.height)
         states = reader.read(depsgraph)
-        positions = np.empty((plan.points.count, 3), dtype=np.float32)
-        present = tracker.project(states, camera, number, positions)
-        yield TrackedFrame(camera, states, tracker, positions, present)
+        yield EvaluatedFrame(number, camera, states, follower.follow(states, number))
+
+
+def project_frame(plan: ShotPlan, frame: EvaluatedFrame) -> NDArray[np.float32]:
+    """Return where the plan's points are on a frame, (N, 3) float32: x and y in pixels and planar depth.
+
+    Raises:
+        FlexTrajError: a mesh has a vertex that is not a finite number.
+    """
+    positions = project_points(frame.followed.meshes, plan.points.binding, frame.camera.world_to_raster)
+    check_finite(positions, plan.points, frame.number)
+    return positions
+
+
+def _track(plan: ShotPlan, frame: EvaluatedFrame) -> TrackedFrame:
+    """Project the points of a frame and test what the camera sees of them."""
+    positions = project_frame(plan, frame)
+    binding = plan.points.binding
+    occluders = occluder_meshes(frame.states.values())
+    visible = visible_points(frame.camera, world_points(frame.followed.meshes, binding), occluders)
+    visible &= frame.followed.present[binding.mesh]
+    is_first = frame.number == plan.frames.source_frames[0]
+    silhouette = _silhouettes(frame, occluders, plan.subjects) if is_first else None
+    return TrackedFrame(frame.camera, positions, visible, silhouette)
 
 
 def _camera(scene: bpy.types.Scene, settings: SampleSettings) -> bpy.types.Object | None:
@@ -262,7 +310,9 @@ def _colors(
     return colors
 
 
-def _silhouettes(frame: TrackedFrame, subjects: Subjects) -> NDArray[np.bool_] | None:
+def _silhouettes(
+    frame: EvaluatedFrame, occluders: Sequence[OccluderMesh], subjects: Subjects
+) -> NDArray[np.bool_] | None:
     """Return each segment's exact silhouette on this frame, (S, H, W); None where it would be too large."""
     segment_count = len(subjects.segments)
     if segment_count * frame.camera.width * frame.camera.height > MAX_SILHOUETTE_SIZE:
@@ -276,6 +326,4 @@ def _silhouettes(frame: TrackedFrame, subjects: Subjects) -> NDArray[np.bool_] |
         for patch in patches_of.get(state.key, ()):
             segments[patch.triangles] = patch.segment
         segment_of_triangle.append(segments)
-    return segment_silhouettes(
-        frame.camera, occluder_meshes(frame.states.values()), segment_of_triangle, segment_count
-    )
+    return segment_silhouettes(frame.camera, occluders, segment_of_triangle, segment_count)

@@ -1,17 +1,19 @@
-"""Bench rows of sampling: evaluation and projection of points, against the scene's own cost and the usual way."""
+"""Bench rows of sampling: evaluating and projecting points, against the scene's cost and the usual way."""
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from blender_addon.core.frame_mapping import FrameMap
+from blender_addon.core.frame_mapping import FrameMap, split_frame
 from blender_addon.core.sample_settings import ColorSource, SampleSettings
 from flextraj_backend.bench.table import BenchRow
 
@@ -100,43 +102,42 @@ def _alternate(work: Callable[[], None], reference: Callable[[], None]) -> tuple
 def _sample(shot: _Shot, points: int) -> None:
     """Place points and track them over the shot, as `sample_shot` does before visibility."""
     from blender_addon.bridge.evaluated_meshes import MeshReader
-    from blender_addon.bridge.shot_sampling import plan_shot, track_frames
+    from blender_addon.bridge.shot_sampling import THREADS, evaluate_frames, plan_shot, project_frame
+    from blender_addon.core.pipeline import overlap
 
     settings = replace(shot.settings, points=points // shot.segments)
     reader = MeshReader(shot.view_layer)
     plan = plan_shot(shot.scene, shot.view_layer, settings, shot.frames, reader)
     positions = np.empty((FRAMES, plan.points.count, 3), dtype=np.float32)
-    for index, frame in enumerate(track_frames(shot.scene, shot.view_layer, settings, plan, reader)):
-        positions[index] = frame.positions
+    frames = evaluate_frames(shot.scene, shot.view_layer, settings, plan, reader)
+    for index, projected in enumerate(overlap(frames, partial(project_frame, plan), THREADS)):
+        positions[index] = projected
 
 
 def _set_frames(shot: _Shot) -> None:
     """The floor: Blender evaluates every frame and nothing is read."""
-    from blender_addon.bridge.scene_state import set_frame
-
     for frame in shot.frames.source_frames:
-        set_frame(shot.scene, frame)
+        whole, subframe = split_frame(frame)
+        shot.scene.frame_set(whole, subframe=subframe)
 
 
 def _project_with_blender(shot: _Shot, points: int) -> float:
-    """Seconds for the shot in the usual way: `world_to_camera_view` for each vertex, repeated up to `points`."""
-    import itertools
+    """Seconds for the shot in the usual way: `world_to_camera_view` of each of the first vertices."""
 
     from bpy_extras.object_utils import world_to_camera_view
 
     from blender_addon.bridge.evaluated_meshes import MeshReader
-    from blender_addon.bridge.scene_state import evaluated_depsgraph, set_frame
+    from blender_addon.bridge.scene_state import evaluate_frame
 
+    camera = shot.scene.camera
+    assert camera is not None
     reader = MeshReader(shot.view_layer)
     numbers = shot.frames.source_frames[:: FRAMES // PEER_FRAMES][:PEER_FRAMES]
     start = time.perf_counter()
     for number in numbers:
-        set_frame(shot.scene, number)
-        depsgraph = evaluated_depsgraph(shot.scene, shot.view_layer)
-        left = points
+        depsgraph = evaluate_frame(shot.scene, shot.view_layer, number)
         for live in reader.live_meshes(depsgraph):
             matrix = live.source.matrix_world
             for vertex in itertools.islice(live.mesh.vertices, points // shot.segments):
-                world_to_camera_view(shot.scene, shot.scene.camera, matrix @ vertex.co)
-                left -= 1
+                world_to_camera_view(shot.scene, camera, matrix @ vertex.co)
     return (time.perf_counter() - start) * FRAMES / len(numbers)
