@@ -1,8 +1,9 @@
-"""Measure the preview engine: overlap of its subject with the true silhouette of the rig, frame by frame, and time.
+"""Measure the preview engine: overlap of its subject with the true silhouette of the rig, frame by frame, and
+time.
 
-The rig is rendered with Cycles on the first frame and laid over a photo; the engine gets that picture and the aligned
-trajectories, finds the mask itself, and moves it. For the overlap it then gets the same mask in two plain colours,
-which shows exactly where its subject is. The truth is the rig's silhouette on every frame.
+The rig is rendered with Cycles on the first frame and laid over a photo; the engine gets that picture and the
+aligned trajectories, finds the mask itself, and moves it. For the overlap it then gets the same mask in two
+plain colours, which shows exactly where its subject is. The truth is the rig's silhouette on every frame.
 
     python scripts/measure_preview.py path/to/dancer.fbx --first 37 --last 133
 """
@@ -17,6 +18,7 @@ import tempfile
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -42,7 +44,7 @@ FIGURE_HEIGHT = 0.86
 """Share of the raster's height that the figure takes."""
 LENS_MM = 50.0
 REQUEST = RenderRequest("0" * 64, "0" * 64)
-SUBJECT_COLOR, BACKGROUND_COLOR = (255, 0, 255), (0, 255, 0)
+SUBJECT_COLOR, BACKGROUND_COLOR = np.array([[255, 0, 255], [0, 255, 0]], np.uint8)
 
 
 @dataclass(frozen=True)
@@ -117,12 +119,15 @@ def add_camera_and_light(scene, layer, frame: int) -> None:
     low, high = points.min(axis=0), points.max(axis=0)
     centre, height = (low + high) / 2, float(high[2] - low[2])
     distance = height / FIGURE_HEIGHT * (LENS_MM / 36 * WIDTH) / HEIGHT
-    camera = bpy.data.objects.new("Camera", bpy.data.cameras.new("Camera"))
-    camera.data.lens, camera.data.clip_end = LENS_MM, 100 * distance
+    lens = bpy.data.cameras.new("Camera")
+    lens.lens, lens.clip_end = LENS_MM, 100 * distance
+    camera = bpy.data.objects.new("Camera", lens)
     camera.location = (centre[0], centre[1] - distance, centre[2])
     camera.rotation_euler = (np.pi / 2, 0, 0)
-    sun = bpy.data.objects.new("Sun", bpy.data.lights.new("Sun", "SUN"))
-    sun.data.energy, sun.rotation_euler = 3.5, (0.7, 0.3, 0.2)
+    lamp: Any = bpy.data.lights.new("Sun", "SUN")
+    lamp.energy = 3.5
+    sun = bpy.data.objects.new("Sun", lamp)
+    sun.rotation_euler = (0.7, 0.3, 0.2)
     for item in (camera, sun):
         scene.collection.objects.link(item)
     scene.camera = camera
@@ -175,9 +180,7 @@ def draft(trajectories: TrajectorySet, photo: NDArray[np.uint8], fit: MotionFit)
 
 def drafted_silhouettes(trajectories: TrajectorySet, fit: MotionFit) -> NDArray[np.bool_]:
     """Where the draft shows its subject, (T, H, W) bool."""
-    plain = np.where(fit.subject_mask[..., None], np.uint8(SUBJECT_COLOR), np.uint8(BACKGROUND_COLOR)).astype(
-        np.uint8
-    )
+    plain = np.where(fit.subject_mask[..., None], SUBJECT_COLOR, BACKGROUND_COLOR).astype(np.uint8)
     frames = draft(trajectories, plain, fit)
     return frames[..., 0] > frames[..., 1]
 
@@ -194,7 +197,7 @@ def measure(shot: Shot, photo: NDArray[np.uint8], name: str, folder: Path | None
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
         chosen = np.linspace(0, len(frames) - 1, 8).astype(int)
-        truth = np.where(shot.truth[chosen][..., None], np.uint8(SUBJECT_COLOR), photo)
+        truth = np.where(shot.truth[chosen][..., None], SUBJECT_COLOR, photo)
         rows = [np.concatenate(list(row), axis=1) for row in (frames[chosen], truth)]
         write_image(folder / "sheet.png", np.concatenate(rows)[::2, ::2])
         write_video(folder / "video.mp4", frames, shot.trajectories.meta.fps)

@@ -1,9 +1,9 @@
 """Placing the rig's motion on the photo's subject.
 
-Identity where they line up; otherwise the similarity of their bounding boxes (reference algorithm, step 2: iterated
-contour fits gain at most .05 IoU over it and add rotations that nobody asked for). Where the frame cuts one of them, as
-in a half-body portrait, its bounding box is no measure any more: then the similarity of greatest overlap within the
-frame, with the cut silhouette continued beyond it.
+Identity where they line up; otherwise the similarity of their bounding boxes (reference algorithm, step 2:
+iterated contour fits gain at most .05 IoU over it and add rotations that nobody asked for). Where the frame
+cuts one of them, as in a half-body portrait, its bounding box is no measure any more: then the similarity of
+greatest overlap within the frame, with the cut silhouette continued beyond it.
 """
 
 from __future__ import annotations
@@ -44,7 +44,8 @@ class MotionFit:
     Attributes:
         matrix: (2, 3) float64, rig pixels to photo pixels.
         subject_mask: (H, W) bool, the subject in the photo.
-        iou: overlap of the fitted silhouette and the mask. A hint only: the same pose of another body reaches .5.
+        iou: overlap of the fitted silhouette and the mask. A hint only: the same pose of another body reaches
+            .5.
         warnings: sentences for the user.
     """
 
@@ -236,7 +237,8 @@ def fit_motion(
         request: `fit` and `fit_matrix` are read.
 
     Raises:
-        FitError: wrong sizes, an empty mask, a rig that is not in the picture, or a mask away from an aligned rig.
+        FitError: wrong sizes, an empty mask, a rig that is not in the picture, or a mask away from an aligned
+            rig.
     """
     meta = trajectories.meta
     _check_sizes(trajectories, photo, mask)
@@ -276,7 +278,8 @@ def fit_motion(
     iou = overlap(warp_mask(silhouette, matrix), mask)
     if not placed and iou < LOW_IOU:
         warnings += (
-            f"Rig and subject differ in shape or pose (overlap {iou:.0%}): start from a frame in a similar pose.",
+            f"Rig and subject differ in shape or pose (overlap {iou:.0%}): start from a frame in a "
+            "similar pose.",
         )
     return MotionFit(matrix, mask, iou, warnings)
 

@@ -10,7 +10,8 @@ from blender_addon.core.trajectories import TrajectorySet
 
 REFERENCE_AREA = 720 * 480
 DISC_SPACING = 1.7
-"""Radius of a point's disc in units of the median distance to the nearest point, where silhouettes are missing."""
+"""Radius of a point's disc in units of the median distance to the nearest point, where silhouettes are
+missing."""
 SPACING_SAMPLES = 1500
 
 
@@ -74,7 +75,7 @@ def _point_silhouette(points: NDArray[np.float32], width: int, height: int) -> N
     spacing *= float(np.sqrt(len(sample) / len(points)))
     radius = max(1.5, DISC_SPACING * spacing)
     for x, y in points:
-        cv2.circle(canvas, (round(float(x) * 8), round(float(y) * 8)), round(radius * 8), 1, -1, shift=3)
+        cv2.circle(canvas, (round(float(x) * 8), round(float(y) * 8)), round(radius * 8), (1.0,), -1, shift=3)
     closed = cv2.morphologyEx(canvas, cv2.MORPH_CLOSE, ellipse(0.8 * radius))
     return cv2.erode(closed, ellipse(0.8 * radius)) > 0
 

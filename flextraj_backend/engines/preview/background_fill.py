@@ -1,8 +1,8 @@
 """The background behind the subject, guessed once from its surroundings.
 
-Exemplar fill by PatchMatch (Barnes et al. 2009) with the voting of Wexler, Shechtman, Irani 2007, coarse to fine up to
-half size, then a copy of the fine detail by the shift map. Reference algorithm, step 10: its mean error is no better
-than diffusion's, but it looks like texture instead of smears.
+Exemplar fill by PatchMatch (Barnes et al. 2009) with the voting of Wexler, Shechtman, Irani 2007, coarse to
+fine up to half size, then a copy of the fine detail by the shift map. Reference algorithm, step 10: its mean
+error is no better than diffusion's, but it looks like texture instead of smears.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def diffuse(picture: NDArray[np.float32], hole: NDArray[np.bool_]) -> NDArray[np
 
 
 class _PatchSearch:
-    """One level of the pyramid: the current guess and, per patch that touches the hole, its best source patch."""
+    """One level of the pyramid: the current guess and the best source of each patch at the hole."""
 
     def __init__(
         self,
@@ -66,7 +66,8 @@ class _PatchSearch:
         self.picture, self.hole, self.guess, self.rng = picture, hole, guess, rng
         self.height, self.width = hole.shape
         self.valid = (
-            cv2.erode((~hole).astype(np.uint8), kernel, borderType=cv2.BORDER_CONSTANT, borderValue=0) > 0
+            cv2.erode((~hole).astype(np.uint8), kernel, borderType=cv2.BORDER_CONSTANT, borderValue=(0.0,))
+            > 0
         )
         self.valid_rows, self.valid_columns = np.nonzero(self.valid)
         self.rows, self.columns = np.nonzero(cv2.dilate(hole.astype(np.uint8), kernel) > 0)
@@ -142,7 +143,7 @@ class _PatchSearch:
             )
 
     def vote(self) -> None:
-        """Replace the hole by the average of all source patches that cover a pixel, good ones weighing more."""
+        """Replace the hole by the average of all source patches that cover a pixel, weighted by fit."""
         height, width = self.height + 2 * _HALF, self.width + 2 * _HALF
         total = np.zeros((height, width, 3), np.float32)
         weights = np.zeros((height, width), np.float32)
@@ -160,7 +161,7 @@ class _PatchSearch:
         self.guess = np.where(self.hole[..., None], voted, self.picture).astype(np.float32)
 
     def _membrane(self, voted: NDArray[np.float32], known: NDArray[np.bool_]) -> NDArray[np.float32]:
-        """Smooth correction that makes the votes meet the photo at the rim of the hole (Perez et al. 2003)."""
+        """Smooth correction that makes the votes meet the photo at the hole's rim (Perez et al. 2003)."""
         rim = known & ~self.hole & (cv2.dilate(self.hole.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0)
         error = np.clip(self.picture - voted, -MAX_CORRECTION, MAX_CORRECTION)
         return diffuse(np.where(rim[..., None], error, 0).astype(np.float32), ~rim)

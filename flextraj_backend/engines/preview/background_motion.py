@@ -23,8 +23,8 @@ def background_homographies(
         fit: (2, 3) rig pixels to photo pixels.
 
     Returns:
-        (T, 3, 3) homographies from the photo to each frame, in photo pixels, and the number of frames on which too few
-        background points were visible, which keep the previous frame's motion.
+        (T, 3, 3) homographies from the photo to each frame, in photo pixels, and the number of frames on
+        which too few background points were visible, which keep the previous frame's motion.
     """
     is_background = np.array([segment.background for segment in trajectories.meta.segments])
     tracks = np.flatnonzero(is_background[trajectories.seg_id] & trajectories.visible[0])

@@ -1,8 +1,8 @@
-"""Binding of a cut-out to the tracks: which tracks carry which pixel, and where each pixel lies in space at rest.
+"""Binding of a cut-out to the tracks: which tracks carry which pixel, and where pixels lie in space.
 
-Embedded deformation (Sumner, Schmid, Pauly 2007) on a grid over the mask. Tracks of another limb get no weight, by
-affinity; pixels mix the corners of their cell by bilinear weight and affinity, which cuts limbs apart to the pixel
-without a triangle mesh. Reference algorithm, steps 5 and 6.
+Embedded deformation (Sumner, Schmid, Pauly 2007) on a grid over the mask. Tracks of another limb get no
+weight, by affinity; pixels mix the corners of their cell by bilinear weight and affinity, which cuts limbs
+apart to the pixel without a triangle mesh. Reference algorithm, steps 5 and 6.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from flextraj_backend.engines.preview.neighbours import nearest
 from flextraj_backend.engines.preview.tracks import AffinityLaw, SubjectTracks, affinity
 
 SEED_WEIGHT = 0.02
-"""Weight of the pixel's own nearest track beside the corners of its cell; it rules where no corner moves alike."""
+"""Weight of the pixel's own nearest track beside the corners of its cell; it rules where no corner moves
+alike."""
 
 
 @dataclass(frozen=True)
@@ -29,8 +30,8 @@ class BindingStyle:
     Attributes:
         neighbours: tracks per grid vertex.
         softness: widens the weights' Gaussian; 1 follows single tracks, 4 bends smoothly across a joint.
-        vertex_law, pixel_law: affinity between tracks of a vertex and between a pixel and its corners; None binds
-            without any cut.
+        vertex_law, pixel_law: affinity between tracks of a vertex and between a pixel and its corners; None
+            binds without any cut.
         smoothing: anchor weight of the gradient-domain solve, 0 = no solve.
     """
 
@@ -44,14 +45,15 @@ class BindingStyle:
 ALIGNED = BindingStyle(12, 1.0, AffinityLaw(3.0, 0.15, 2.0), AffinityLaw(4.0, 0.25, 4.0), 0.0)
 """Rig and subject line up: every pixel knows its limb."""
 UNALIGNED = BindingStyle(24, 2.0, AffinityLaw(6.0, 0.35, 2.0), AffinityLaw(8.0, 0.5, 4.0), 0.0)
-"""Another body: pixels near a limb's outline may belong to either side, so limbs part only where they move far."""
+"""Another body: pixels near a limb's outline may belong to either side, so limbs part only where they move
+far."""
 BLOCKOUT = BindingStyle(48, 4.0, None, None, 0.02)
 """Rigid boxes of one connected subject: bend smoothly where they meet."""
 
 
 @dataclass(frozen=True, eq=False)
 class Grid:
-    """Grid vertices that touch the mask: (V, 2) photo pixels, `lookup` (rows, columns) vertex number or -1."""
+    """Grid vertices that touch the mask: (V, 2) photo pixels; `lookup` holds vertex numbers or -1."""
 
     positions: NDArray[np.float64]
     lookup: NDArray[np.int64]
@@ -201,7 +203,7 @@ def bind(
     handles = np.concatenate([corners, (len(grid.positions) + members[seed])[:, None]], axis=1)
     pixel_weights = _normalised(np.concatenate([corner_weights, own], axis=1))
 
-    inverse = cv2.invertAffineTransform(fit)
+    inverse = cv2.invertAffineTransform(fit).astype(np.float64, copy=False)
     depth = tracks.points[0, :, 2]
     vertex_depth = np.einsum("vk,vk->v", depth[vertex_neighbours], vertex_weights)
     handle_depth = np.concatenate([vertex_depth, depth])
@@ -228,7 +230,7 @@ def _pixel_seeds(
     near: NDArray[np.int64],
     on_photo: NDArray[np.float64],
 ) -> NDArray[np.int64]:
-    """Nearest track of every pixel, sought among the neighbours of its cell's corners; (P,) index into `on_photo`."""
+    """Nearest track of every pixel among the neighbours of its cell's corners: (P,) into `on_photo`."""
     best = np.full(len(pixels), np.inf, np.float32)
     seed = np.zeros(len(pixels), np.int64)
     positions = on_photo.astype(np.float32)

@@ -1,7 +1,7 @@
-"""One subject cut out of the photo: mask, clean colours and soft edge, continued beyond the border of the frame.
+"""One subject cut out of the photo: mask, clean colours and soft edge, continued beyond the frame.
 
-A subject that the frame cuts (a half-body portrait) would leave a hole at the border as soon as it moves inwards, so
-mask and colours go on outside: the mask repeats its border row, the colours are mirrored.
+A subject that the frame cuts (a half-body portrait) would leave a hole at the border as soon as it moves
+inwards, so mask and colours go on outside: the mask repeats its border row, the colours are mirrored.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def _pad(picture: NDArray[np.uint8], padding: Padding, border: int) -> NDArray[n
 
 
 def _push_colors(photo: NDArray[np.uint8], known: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """Replace colours outside `known` by those of the nearest known pixels, smoothed more the farther away."""
+    """Replace colours outside `known` by those of the nearest known pixels, smoother with distance."""
     weight = known.astype(np.float32)
     colors = photo.astype(np.float32) * weight[..., None]
     for sigma in PUSH_SIGMAS:

@@ -18,7 +18,8 @@ from flextraj_backend.fitting.silhouettes import without_holes
 SUB_SAMPLES = ((-0.25, -0.25), (0.25, -0.25), (-0.25, 0.25), (0.25, 0.25))
 MIN_ALPHA = 0.02
 HIDDEN_SEED_BIAS = 0.065
-"""Pixels whose track is occluded on a frame are pushed back, in units of the subject's extent (3 % of the depth)."""
+"""Pixels whose track is occluded on a frame are pushed back, in units of the subject's extent (3 % of the
+depth)."""
 FAINT_BIAS = 0.2
 """The soft rim of a limb must not cut a slit into what lies behind it."""
 HIDDEN_DISC_LEAD = 0.018
@@ -228,7 +229,7 @@ def composite(stage: Stage, background: NDArray[np.uint8], frame: int) -> NDArra
 def _smooth_outline(
     color: NDArray[np.float32], alpha: NDArray[np.float32], sigma: float
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Round off the frayed outline of stretched parts and close pinholes: colour (h, w, 3), alpha (h, w, 1)."""
+    """Round off frayed outlines of stretched parts, close pinholes: colour (h, w, 3), alpha (h, w, 1)."""
     closed = without_holes(alpha > 0.5, PINHOLE * (sigma / OUTLINE_SIGMA) ** 2)
     pinholes = blur((closed & (alpha <= 0.5)).astype(np.float32), sigma)
     spread = blur(alpha, 3 * sigma)[..., None]

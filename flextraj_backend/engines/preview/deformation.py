@@ -1,7 +1,7 @@
 """Motion of a shell: where every pixel of the subject goes on each frame, with depth and local scale.
 
-A handle (grid vertex or track) moves points by an affine map p -> G p + u in camera space; a pixel mixes the maps of
-its handles. Reference algorithm, steps 5 and 6.
+A handle (grid vertex or track) moves points by an affine map p -> G p + u in camera space; a pixel mixes the
+maps of its handles. Reference algorithm, steps 5 and 6.
 """
 
 from __future__ import annotations

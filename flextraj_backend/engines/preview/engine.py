@@ -1,7 +1,8 @@
-"""The `preview` engine: an honest draft of the photo itself moving along the trajectories, on the CPU, in seconds.
+"""The `preview` engine: an honest draft of the photo itself moving along the trajectories, in seconds.
 
-What it can do: subjects that line up with the rig, blockouts, portraits, moderate motion. What it cannot: show surface
-that the photo does not show, or make another body dance. It says which in its label and warnings.
+What it can do: subjects that line up with the rig, blockouts, portraits, moderate motion. What it
+cannot: show surface that the photo does not show, or make another body dance. It says which in its label and
+warnings.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ LABEL_ALIGNED, LABEL_UNALIGNED = "draft", "motion draft"
 
 
 class PreviewEngine:
-    """Draft without weights. Deterministic: the same inputs give the same bytes, for any number of threads."""
+    """Draft without weights. The same inputs give the same bytes, for any number of threads."""
 
     @property
     def name(self) -> str:
@@ -82,7 +83,8 @@ class PreviewEngine:
         meta, frames = trajectories.meta, trajectories.frame_count
         if frames > LIMITS.max_frames:
             raise EngineError(
-                f"The preview makes at most {LIMITS.max_frames} frames, this shot has {frames}: shorten the range."
+                f"The preview makes at most {LIMITS.max_frames} frames, this shot has {frames}: "
+                "shorten the range."
             )
         if max(meta.width, meta.height) > LIMITS.max_side or min(meta.width, meta.height) < 16:
             raise EngineError(
@@ -164,7 +166,8 @@ class _Job:
         if tracks is not None:
             if self.trajectories.meta.camera is None:
                 self.warnings.append(
-                    "The trajectories have no camera: a focal length was guessed, so turns may look flat or bulged."
+                    "The trajectories have no camera: a focal length was guessed, so turns may look flat "
+                    "or bulged."
                 )
             mask = self._subject_mask()
             self._phase("fitting", 1, 3)
@@ -218,11 +221,13 @@ class _Job:
         aligned = self.trajectories.meta.aligned
         if not tracks.visible[0].any():
             raise EngineError(
-                "No trajectory point is visible on the first frame: start the range where the camera sees the subject."
+                "No trajectory point is visible on the first frame: start the range where the camera sees "
+                "the subject."
             )
         on_photo = apply_affine(self.inputs.fit, tracks.pixels[0, tracks.visible[0]].astype(np.float64))
-        margin = 0.25 * np.array([self.width, self.height])
-        if not ((on_photo > -margin) & (on_photo < [self.width, self.height] + margin)).all(axis=1).any():
+        size = np.array([self.width, self.height])
+        margin = 0.25 * size
+        if not ((on_photo > -margin) & (on_photo < size + margin)).all(axis=1).any():
             raise EngineError(
                 "The fitted motion lies outside the photo: check the fit, or choose the automatic fit."
             )
@@ -266,7 +271,7 @@ class _Job:
         homographies: NDArray[np.float64],
         frames: NDArray[np.uint8],
     ) -> None:
-        """Draw all frames. What the draft of frame 0 lacks against the photo is added to the next ones, fading."""
+        """Draw all frames; what the draft of frame 0 lacks against the photo fades out over the next."""
         missing = self.photo.astype(np.float32) - composite(stage, background, 0)
 
         def draw(frame: int) -> None:

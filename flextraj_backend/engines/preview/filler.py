@@ -1,8 +1,8 @@
 """Discs that stand in for surface which the photo does not show, such as the back of a subject that turns.
 
-Every track of the rig carries a disc in the plane of its neighbourhood (a surfel, Pfister et al. 2000), in the colour
-of the photo near it in space. Reference algorithm, step 8: this matters
-most for the silhouette (IoU against the true render .80 without, .92 with fillers).
+Every track of the rig carries a disc in the plane of its neighbourhood (a surfel, Pfister et al. 2000), in
+the colour of the photo near it in space. Reference algorithm, step 8: this matters most for the silhouette
+(IoU against the true render .80 without, .92 with fillers).
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def make_filler(
 
     shown = np.flatnonzero(members & tracks.visible[0])
     discs = np.flatnonzero(members & tracks.visible.any(axis=0))
-    # The rig's limbs that lie beside another body would be painted beside the subject: only the mask's own discs.
+    # Limbs of the rig that lie beside another body would be painted beside the subject.
     discs = discs[cv2.dilate(mask.astype(np.uint8), disc(2))[pixel_of(discs)] > 0]
     inside = shown[mask[pixel_of(shown)]]
     if discs.size == 0 or shown.size == 0:
@@ -102,7 +102,7 @@ def make_filler(
 
 
 def _surface_spacing(tracks: SubjectTracks, graph: AffinityGraph) -> NDArray[np.float32]:
-    """Spacing of the tracks around each track as of points spread evenly over a surface, scene units, (N,)."""
+    """Spacing around each track as of points spread evenly over a surface, scene units, (N,)."""
     near = tracks.points[0][graph.neighbours] - tracks.points[0][:, None]  # (N, K, 3)
     distance = np.sort(np.sqrt(np.einsum("nka,nka->nk", near, near)), axis=1)
     order = min(SPACING_NEIGHBOURS, distance.shape[1] - 1)
@@ -125,7 +125,7 @@ def splat_discs(
     fit: NDArray[np.float64],
     frame: int,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]:
-    """Points of the discs that are visible on a frame: targets (P, 2), depth (P,), number of the disc (P,)."""
+    """Points of the discs visible on a frame: targets (P, 2), depth (P,), number of the disc (P,)."""
     drawn = np.flatnonzero(tracks.visible[frame, filler.tracks])
     chosen = filler.tracks[drawn]
     axes = np.einsum("mab,mcb->mca", rotations[frame, chosen], filler.axes[drawn])  # (m, 2, 3)

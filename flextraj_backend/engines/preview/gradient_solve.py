@@ -1,6 +1,7 @@
-"""Gradient-domain transfer: keep the picture's own edge vectors, turned by the local rotations, with a weak anchor.
+"""Gradient-domain transfer: keep the picture's edge vectors, turned by the local rotations.
 
-Solved by conjugate gradients in plain NumPy sums, so that the result does not depend on the number of threads.
+Solved by conjugate gradients in plain NumPy sums, so that the result does not depend on the number of
+threads.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ def grid_edges(lookup: NDArray[np.int64]) -> NDArray[np.int64]:
 def smooth_vertex_motion(
     shell: Shell, positions: NDArray[np.float32], turns: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """Minimise sum_edges |(p_i - p_j) - G_ij (rest_i - rest_j)|^2 + anchor * sum |p - positions|^2 on each frame.
+    """Minimise sum |(p_i - p_j) - G_ij (rest_i - rest_j)|^2 + anchor * sum |p - positions|^2 per frame.
 
     Args:
         positions: (T, V, 3) blended positions, the anchor and the start of the iteration.

@@ -1,8 +1,8 @@
 """Local rotation of every track from its neighbourhood.
 
-Source: Mueller, Bender, Chentanez, Macklin 2016, "A robust method to extract the rotational part of deformations":
-an iteration on the axis of rotation, warm-started from the previous frame, so no singular value decomposition and no
-flips.
+Source: Mueller, Bender, Chentanez, Macklin 2016, "A robust method to extract the rotational part of
+deformations": an iteration on the axis of rotation, warm-started from the previous frame, so no singular
+value decomposition and no flips.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The subject's trajectories in camera space and how strongly two of them belong together.
 
-Source: reference algorithm, step 3: the largest change of the distance between two tracks over the clip tells an arm
-from the torso behind it, and replaces geodesic distances.
+Source: reference algorithm, step 3: the largest change of the distance between two tracks over the clip tells
+an arm from the torso behind it, and replaces geodesic distances.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def guessed_camera(width: int, height: int, frame_count: int) -> CameraTrack:
 
 
 def thin_out(segment: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
-    """Choose at most about MAX_TRACKS tracks, evenly from the segments, small segments whole; indices, sorted."""
+    """Choose about MAX_TRACKS tracks at most, evenly from the segments: sorted indices."""
     if len(segment) <= MAX_TRACKS:
         return np.arange(len(segment))
     kept = []
@@ -188,7 +188,7 @@ class AffinityGraph:
 def affinity_graph(
     tracks: SubjectTracks, kept: int = 12, candidates: int = 28, beta: float = 2.0
 ) -> AffinityGraph:
-    """Build the graph per segment: of the nearest `candidates` at rest keep those of least distance + beta * strain."""
+    """Build the graph per segment: of the nearest at rest keep those of least distance + beta * strain."""
     neighbours = np.tile(np.arange(tracks.count)[:, None], (1, kept + 1))
     costs = np.full((tracks.count, kept + 1), np.inf, np.float32)
     for name in np.unique(tracks.segment):
