@@ -31,7 +31,7 @@ class SheetRow:
     captions: Sequence[str] = field(default=())
 
 
-def build_sheet(title: str, subtitle: str, rows: Sequence[SheetRow], width: int = 1800) -> Picture:
+def build_sheet(title: str, subtitle: str, rows: Sequence[SheetRow], width: int = 2100) -> Picture:
     """Lay out rows of pictures, each row as wide as the page.
 
     Args:

@@ -92,7 +92,8 @@ def _add_armature(scene: Scene, bones: tuple[Bone, ...], name: str) -> Object:
                 made.head, made.tail = bone.head.tolist(), bone.tail.tolist()
                 if bone.parent is not None:
                     made.parent = data.edit_bones[bone.parent]
-                    made.use_connect = bool(np.allclose(made.parent.tail, made.head, atol=1e-6))
+                    parent_tail = np.array(made.parent.tail[:])
+                    made.use_connect = bool(np.abs(parent_tail - bone.head).max() < 1e-6)
         finally:
             bpy.ops.object.mode_set(mode="OBJECT")
     view_layer.objects.active = previous

@@ -44,7 +44,7 @@ class LocalServer:
 def local_server() -> Iterator[LocalServer]:
     """Run `flextraj serve` while the block runs; the process is stopped in every case.
 
-    Log, uploads and jobs lie in a temporary folder; it stays only after a failure, whose sentence may name it.
+    Log, uploads and jobs lie in a temporary folder, which stays only after a failure: the sentence names it.
 
     Raises:
         FlexTrajError: the server does not start; the sentence says why.

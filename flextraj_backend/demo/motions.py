@@ -126,6 +126,7 @@ def apply_motion(armature: Object, motion: Motion) -> None:
     """
     from mathutils import Euler, Vector
 
+    assert armature.pose is not None
     bones = armature.pose.bones
     moving = dict.fromkeys(name for pose in motion.poses for name in (*motion.stance, *pose.turns))
     for pose in motion.poses:

@@ -179,9 +179,9 @@ def _contact_sheet(folder: Path, trajectories: TrajectorySet, rig: list[Picture]
             ("the photo", "the rig's first frame", "the rig's tracks, fitted to the photo"),
         ),
         SheetRow("The rig's motion, as its own camera sees it", rig[1:]),
-        SheetRow("Tracks fitted to the photo", [tracks(index) for index in shown]),
-        SheetRow("ID video: what conditions an engine", [ids[index] for index in shown]),
         SheetRow(f"Result: the photo, moved by the rig ({name})", [video[index] for index in shown], times),
+        SheetRow("The rig's tracks, fitted to the photo", [tracks(index) for index in shown]),
+        SheetRow("ID video: the tracks as an engine's condition", [ids[index] for index in shown]),
     )
     subtitle = f"{name}: {len(video)} frames, {video.shape[2]} x {video.shape[1]}, {FPS} frames per second"
     return build_sheet("FlexTraj demo: a procedural rig drives a photo", subtitle, rows)

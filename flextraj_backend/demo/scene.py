@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +37,7 @@ class Framing:
 
     scale: float = 680.0
     center_x: float = 452.0
-    bottom: float = 0.705
+    bottom: float = 0.690
     distance: float = 2.8
 
 
@@ -102,6 +102,7 @@ def _add_light(scene: Scene) -> None:
     import bpy
 
     sun = bpy.data.lights.new("Sun", "SUN")
+    assert isinstance(sun, bpy.types.SunLight)
     sun.energy = 3.0
     sun.angle = 0.15
     light = bpy.data.objects.new("Sun", sun)
@@ -115,7 +116,8 @@ def _add_light(scene: Scene) -> None:
     background.default_value = (0.32, 0.35, 0.40, 1.0)  # pyright: ignore[reportAttributeAccessIssue]
     scene.world = world
     # Plain sRGB: the material colours come out as they are set.
-    scene.view_settings.view_transform = "Standard"
+    assert scene.view_settings is not None
+    scene.view_settings.view_transform = "Standard"  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def save_blend(path: Path) -> Path:
@@ -128,7 +130,7 @@ def save_blend(path: Path) -> Path:
 
 
 def render_stills(
-    demo: DemoScene, frames: tuple[int, ...], percentage: int = 50, samples: int = 6
+    demo: DemoScene, frames: tuple[int, ...], percentage: int = 50, samples: int = 16
 ) -> NDArray[np.uint8]:
     """Render some scene frames with Cycles on the CPU, which needs neither GPU nor display.
 
@@ -146,7 +148,8 @@ def render_stills(
 
     from flextraj_backend.image_io import read_photo
 
-    scene = demo.scene
+    # Cycles adds its settings at run time, so that they have no static type.
+    scene: Any = demo.scene
     render = scene.render
     render.engine = "CYCLES"
     scene.cycles.device = "CPU"
