@@ -164,7 +164,8 @@ class BackendClient:
             with self._call("HEAD", f"/v1/assets/{sha256}"):
                 return True
         except BackendError as error:
-            if error.status == 404:
+            if error.status:
+                # An answer to HEAD has no words: if this is more than a 404, the upload is refused with them.
                 return False
             raise
 

@@ -16,7 +16,7 @@ from fastapi.responses import FileResponse, StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
 from blender_addon.client.messages import BackendHealth, JobState, JobStatus, ResultKind
-from blender_addon.core.errors import FlexTrajError
+from blender_addon.core.errors import ErrorCode, FlexTrajError
 from blender_addon.core.request import RenderRequest, RequestError
 from blender_addon.core.version import PROTOCOL_VERSION, package_version
 from flextraj_backend.engines.base import EngineError
@@ -182,9 +182,15 @@ def _submit(services: Services, request: RenderRequest, key: str | None) -> JobS
     try:
         folder.create(request, services.assets.path)
         status = services.store.add(job_id, request, key)
-    except (OSError, FlexTrajError):
+    except FlexTrajError:
         folder.discard()
         raise
+    except OSError as error:
+        folder.discard()
+        raise JobStoreError(
+            f"The job's folder cannot be written ({error.strerror or error}): free some disk space.",
+            ErrorCode.DISK,
+        ) from error
     if status.id != job_id:
         # The same key arrived twice at the same time and the other call was first.
         folder.discard()

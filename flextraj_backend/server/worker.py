@@ -45,8 +45,9 @@ def run_job(folder: JobFolder, send: Send, cancelled: Callable[[], bool]) -> Non
     try:
         request = RenderRequest.from_json(folder.request.read_bytes())
         trajectories = read_trajectories(folder.trajectories)
-        photo = read_photo(folder.image)
-        mask = None if request.mask is None else read_mask(folder.mask)
+        # Read as bytes, so that an error does not name a file that the user never made.
+        photo = read_photo(folder.image.read_bytes())
+        mask = None if request.mask is None else read_mask(folder.mask.read_bytes())
         send(Estimated(estimate_job(request, trajectories).seconds))
         outcome = render_job(request, trajectories, photo, mask, folder.outputs, _throttled(send), cancelled)
         send(Succeeded(outcome.label, outcome.warnings))
