@@ -53,7 +53,7 @@ def drifting_points(point_count: int, seed: int) -> TrajectorySet:
 
 def stamp_in_a_loop(trajectories: TrajectorySet, colors: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """The reference: sort the visible points of a frame far to near and paint a rectangle for each."""
-    video = np.zeros((FRAMES, HEIGHT, WIDTH, 3), np.uint8)
+    video = np.zeros((trajectories.frame_count, HEIGHT, WIDTH, 3), np.uint8)
     half = np.array([HALF_WIDTH, HALF_WIDTH / HEIGHT_RATIO])
     for canvas, positions, visible in zip(video, trajectories.positions, trajectories.visible, strict=True):
         points = np.flatnonzero(visible)

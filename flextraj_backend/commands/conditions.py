@@ -56,7 +56,7 @@ def command(
     if output.exists() and not output.is_dir():
         raise FlexTrajError(f"{output} is a file, not a folder: give another folder.", ErrorCode.DISK)
     shot = read_trajectories(trajectories)
-    written = write_conditions(shot, settings, output, Console(stderr=True))
+    written = write_conditions(shot, settings, output.resolve(), Console(stderr=True))
     console = Console()
     for path in written:
         console.print(str(path), highlight=False, soft_wrap=True)

@@ -74,15 +74,15 @@ def gather_samples(
     Returns:
         The samples on the raster, None where there is none.
     """
-    pixels = np.floor(xy).astype(np.int64)
-    inside = np.flatnonzero(((pixels >= 0) & (pixels < (width, height))).all(axis=1))
+    inside = np.flatnonzero(((xy >= 0) & (xy < (width, height))).all(axis=1))
     if inside.size == 0:
         return None
     by_depth = inside[np.argsort(depth[inside], kind="stable")]
-    _, first = np.unique(pixels[by_depth, 1] * width + pixels[by_depth, 0], return_index=True)
-    points = by_depth[first]
-    spacing, depth_step = _measure_neighbours(pixels[points], depth[points])
-    return Samples(pixels[points], points, spacing, depth_step)
+    pixels = np.floor(xy[by_depth]).astype(np.int64)
+    _, first = np.unique(pixels[:, 1] * width + pixels[:, 0], return_index=True)
+    pixels, points = pixels[first], by_depth[first]
+    spacing, depth_step = _measure_neighbours(pixels, depth[points])
+    return Samples(pixels, points, spacing, depth_step)
 
 
 def nearest_sample(samples: Samples, window: Window) -> NearestSample | None:
@@ -116,22 +116,24 @@ def closed_area(samples: Samples, nearest: NearestSample, reach: float) -> NDArr
         (h, w) bool.
     """
     spacing = samples.spacing[nearest.index]
-    grown = (nearest.distance <= reach * spacing).astype(np.uint8)
-    _fill_small_gaps(grown, float((reach * np.median(samples.spacing)) ** 2))
-    to_outside = cv2.distanceTransform(grown, cv2.DIST_L2, cv2.DIST_MASK_5)
+    grown = nearest.distance <= reach * spacing
+    fill_small_gaps(grown, samples, reach)
+    to_outside = cv2.distanceTransform(grown.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5)
     return (to_outside > (reach - RIM) * spacing) | (nearest.distance <= RIM * spacing)
 
 
-def _fill_small_gaps(grown: NDArray[np.uint8], largest_area: float) -> None:
-    height, width = grown.shape
-    _, label, stats, _ = cv2.connectedComponentsWithStats(1 - grown, connectivity=4)
+def fill_small_gaps(area: NDArray[np.bool_], samples: Samples, reach: float) -> None:
+    """Fill, in place, the enclosed gaps of an area (h, w) of at most `reach` spacings squared."""
+    height, width = area.shape
+    largest = float((reach * np.median(samples.spacing)) ** 2)
+    _, label, stats, _ = cv2.connectedComponentsWithStats((~area).astype(np.uint8), connectivity=4)
     left, top = stats[:, cv2.CC_STAT_LEFT], stats[:, cv2.CC_STAT_TOP]
     right, bottom = left + stats[:, cv2.CC_STAT_WIDTH], top + stats[:, cv2.CC_STAT_HEIGHT]
     enclosed = (left > 0) & (top > 0) & (right < width) & (bottom < height)
-    small = enclosed & (stats[:, cv2.CC_STAT_AREA] <= largest_area)
-    small[0] = False  # label 0 is the grown area itself
+    small = enclosed & (stats[:, cv2.CC_STAT_AREA] <= largest)
+    small[0] = False  # label 0 is the area itself
     if small.any():
-        grown[small[np.asarray(label, np.int32)]] = 1
+        area |= small[np.asarray(label, np.int32)]
 
 
 def _measure_neighbours(

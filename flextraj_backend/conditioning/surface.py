@@ -10,7 +10,7 @@ outlines.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import cv2
 import numpy as np
@@ -20,6 +20,7 @@ from blender_addon.core.trajectories import TrajectorySet
 from flextraj_backend.conditioning.point_extent import (
     Window,
     closed_area,
+    fill_small_gaps,
     gather_samples,
     nearest_sample,
 )
@@ -31,7 +32,10 @@ VISIBLE_REACH = 1.75
 """Likewise for visible samples; the outline keeps this larger reach from leaking."""
 CERTAIN = 0.6
 """Within this many spacings of a visible point its surface is certain."""
+SEAM_REACH = 1.0
+"""Within this many spacings of a visible point a surface fills what no other covers."""
 _BEYOND_BORDER = 64
+"""Pixels."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +59,22 @@ class _Layer:
     point: NDArray[np.int32]
 
 
+@dataclass(frozen=True, eq=False)
+class _Surface:
+    """One surface within a window of the raster.
+
+    Attributes:
+        layer: what it shows.
+        seam: (h, w) pixels inside its outline and near a visible point, that it shows where nothing else is
+            seen.
+        window: place in the raster.
+    """
+
+    layer: _Layer
+    seam: NDArray[np.bool_]
+    window: Window
+
+
 class SurfaceCover:
     """Finds the surface point of every pixel of a shot, frame by frame.
 
@@ -73,6 +93,7 @@ class SurfaceCover:
         self._trajectories = trajectories
         self._kept = points_kept
         self._fit = np.eye(2, 3) if fit is None else fit
+        self._raster = (trajectories.meta.height, trajectories.meta.width)
         order = np.argsort(trajectories.seg_id, kind="stable")
         segments = trajectories.meta.segments
         stops = np.searchsorted(trajectories.seg_id[order], np.arange(1, len(segments)))
@@ -88,29 +109,30 @@ class SurfaceCover:
 
     def frame(self, index: int) -> FrameCover:
         """Cover of the frame with this index."""
-        meta = self._trajectories.meta
-        top = _empty_layer(meta.height, meta.width)
-        for segment, members in enumerate(self._members):
-            self._add(top, index, members, self._silhouette(index, segment), _in_depth_order)
+        height, width = self._raster
+        silhouettes = self._silhouettes(index)
+        surfaces = [
+            self._surface(index, members, silhouette)
+            for members, silhouette in zip(self._members, silhouettes, strict=True)
+        ]
         if index > 0 or self._trajectories.silhouette is None:
-            # Between segments that touch each other (a joint and its shell) neither outline may reach the
-            # seam.
-            for members in self._joined:
-                self._add(top, index, members, None, _where_empty)
+            # Where segments of one subject touch (a joint and its shell), neither may reach the seam.
+            surfaces += [self._seams_only(self._surface(index, members, None)) for members in self._joined]
+        top, seams = _empty_layer(height, width), _empty_layer(height, width)
+        for surface in surfaces:
+            if surface is not None:
+                _merge(top, surface.layer, surface.window, _in_depth_order)
+                _merge(seams, replace(surface.layer, covered=surface.seam), surface.window, _by_distance)
+        _merge(top, seams, (slice(0, height), slice(0, width)), _never)
         label = np.where(top.covered, top.point + 1, 0)
         points = np.arange(self._trajectories.point_count)
-        return FrameCover(slice(0, meta.height), slice(0, meta.width), label, points)
+        return FrameCover(slice(0, height), slice(0, width), label, points)
 
-    def _add(
-        self,
-        top: _Layer,
-        index: int,
-        members: NDArray[np.int64],
-        silhouette: NDArray[np.bool_] | None,
-        wins: _Contest,
-    ) -> None:
-        """Add one surface, sampled by the points `members`, to what is seen on frame `index`."""
-        height, width = top.covered.shape[0], top.covered.shape[1]
+    def _surface(
+        self, index: int, members: NDArray[np.int64], silhouette: NDArray[np.bool_] | None
+    ) -> _Surface | None:
+        """What frame `index` shows of the surface that the points `members` sample; None = nothing."""
+        height, width = self._raster
         positions = self._trajectories.positions[index]  # (N, 3)
         depth = positions[:, 2]
         visible = members[self._trajectories.visible[index, members]]
@@ -120,19 +142,24 @@ class SurfaceCover:
         if lenders.size < visible.size:
             lending = gather_samples(self._place(positions[lenders]), depth[lenders], height, width)
         if seen is None or lending is None:
-            return
+            return None
         window = (slice(0, height), slice(0, width))
         if silhouette is None:
             window = seen.window(VISIBLE_REACH, height, width)
         nearest = nearest_sample(seen, window)
         lender = nearest if lending is seen else nearest_sample(lending, window)
         if nearest is None or lender is None:
-            return
+            return None
+        spacings_away = nearest.distance / seen.spacing[nearest.index]  # (h, w)
         if silhouette is None:
-            covered = closed_area(seen, nearest, VISIBLE_REACH) & self._outline(index, members, window)
-            certain = covered & (nearest.distance <= CERTAIN * seen.spacing[nearest.index])
+            outline = self._outline(index, members, window)
+            covered = closed_area(seen, nearest, VISIBLE_REACH) & outline
+            certain = covered & (spacings_away <= CERTAIN)
+            seam = covered | (outline & (spacings_away <= SEAM_REACH))
+            fill_small_gaps(seam, seen, VISIBLE_REACH)
         else:
             covered = certain = silhouette
+            seam = np.zeros_like(silhouette)
         layer = _Layer(
             covered,
             certain,
@@ -141,17 +168,24 @@ class SurfaceCover:
             nearest.distance,
             lenders[lending.points][lender.index].astype(np.int32),
         )
-        _merge(top, layer, window, wins)
+        return _Surface(layer, seam, window)
+
+    @staticmethod
+    def _seams_only(surface: _Surface | None) -> _Surface | None:
+        if surface is None:
+            return None
+        nothing = np.zeros_like(surface.seam)
+        layer = replace(surface.layer, covered=nothing)
+        return _Surface(layer, surface.seam, surface.window)
 
     def _outline(self, index: int, members: NDArray[np.int64], window: Window) -> NDArray[np.bool_]:
         """The area inside the outline of a surface, hidden parts included, within the window."""
         positions = self._trajectories.positions[index, members]
         positions = positions[positions[:, 2] > 0]
-        meta = self._trajectories.meta
         # Samples beyond the raster's border show that the surface goes on there.
         xy = self._place(positions) + _BEYOND_BORDER
         rows, columns = (slice(side.start, side.stop + 2 * _BEYOND_BORDER) for side in window)
-        height, width = (side + 2 * _BEYOND_BORDER for side in (meta.height, meta.width))
+        height, width = (side + 2 * _BEYOND_BORDER for side in self._raster)
         samples = gather_samples(xy, positions[:, 2], height, width)
         nearest = None if samples is None else nearest_sample(samples, (rows, columns))
         if samples is None or nearest is None:
@@ -163,19 +197,19 @@ class SurfaceCover:
         """Pixels of the photo (N, 2) for positions (N, 3) of the set."""
         return positions[:, :2] @ self._fit[:, :2].T + self._fit[:, 2]
 
-    def _silhouette(self, index: int, segment: int) -> NDArray[np.bool_] | None:
-        """The segment's known silhouette on the photo's raster, (H, W), on the first frame only."""
+    def _silhouettes(self, index: int) -> list[NDArray[np.bool_]] | list[None]:
+        """Each segment's known silhouette on the photo's raster, (H, W), on the first frame only."""
         known = self._trajectories.silhouette
         if index > 0 or known is None:
-            return None
-        height, width = known.shape[1:]
+            return [None] * len(self._members)
+        height, width = self._raster
         # OpenCV counts from the middle of the first pixel, a trajectory set from its corner.
         matrix = self._fit.copy()
         matrix[:, 2] += self._fit[:, :2] @ (0.5, 0.5) - 0.5
-        warped = cv2.warpAffine(
-            known[segment].astype(np.uint8), matrix, (width, height), flags=cv2.INTER_NEAREST
-        )
-        return warped > 0
+        return [
+            cv2.warpAffine(mask.astype(np.uint8), matrix, (width, height), flags=cv2.INTER_NEAREST) > 0
+            for mask in known
+        ]
 
 
 def _empty_layer(height: int, width: int) -> _Layer:
@@ -208,7 +242,11 @@ def _in_depth_order(new: _Layer, old: _Layer) -> NDArray[np.bool_]:
     return np.where(level, closer, np.where(depth_gap < 0, nearer_wins, farther_wins))
 
 
-def _where_empty(new: _Layer, old: _Layer) -> NDArray[np.bool_]:
+def _by_distance(new: _Layer, old: _Layer) -> NDArray[np.bool_]:
+    return new.distance < old.distance
+
+
+def _never(new: _Layer, old: _Layer) -> NDArray[np.bool_]:
     return np.zeros_like(old.covered)
 
 
