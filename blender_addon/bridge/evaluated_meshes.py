@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import ErrorCode, FlexTrajError
+from ..core.triangulation import triangulate_quads
 
 
 @dataclass(frozen=True)
@@ -190,14 +191,14 @@ class MeshReader:
             pointer = live.mesh.as_pointer()
             if pointer not in vertices_of:  # instances share their mesh
                 vertices_of[pointer] = read_positions(live.mesh)
-                topology_of[pointer] = self._topology(live)
+                topology_of[pointer] = self._topology(live, vertices_of[pointer])
             self._topologies[live.key] = topology_of[pointer]
             states[live.key] = MeshState(
                 live.key, name, vertices_of[pointer], live.matrix_world, topology_of[pointer]
             )
         return states
 
-    def _topology(self, live: LiveMesh) -> MeshTopology:
+    def _topology(self, live: LiveMesh, positions: NDArray[np.float32]) -> MeshTopology:
         mesh = live.mesh
         known = self._topologies.get(live.key)
         corners = read_corner_vertices(mesh)
@@ -209,7 +210,7 @@ class MeshReader:
         ):
             # Faces decide, not triangles: how a bent quad is cut depends on where its vertices are.
             return known
-        return read_topology(mesh, corners)
+        return read_topology(mesh, positions, corners)
 
 
 def read_positions(mesh: bpy.types.Mesh) -> NDArray[np.float32]:
@@ -232,16 +233,23 @@ def read_corner_vertices(mesh: bpy.types.Mesh) -> NDArray[np.int32]:
     return corners
 
 
-def read_topology(mesh: bpy.types.Mesh, corner_vertices: NDArray[np.int32]) -> MeshTopology:
-    """Triangulate an evaluated mesh."""
-    mesh.calc_loop_triangles()
-    count = len(mesh.loop_triangles)
-    corners = np.empty(count * 3, dtype=np.int32)
-    mesh.loop_triangles.foreach_get("loops", corners)
-    materials = np.zeros(count, dtype=np.int32)
+def read_topology(
+    mesh: bpy.types.Mesh, positions: NDArray[np.float32], corner_vertices: NDArray[np.int32]
+) -> MeshTopology:
+    """Triangulate an evaluated mesh, given its positions (V, 3) and corners (L,), as Blender does."""
+    face_starts = np.empty(len(mesh.polygons), dtype=np.int32)
+    mesh.polygons.foreach_get("loop_start", face_starts)
+    triangle_corners = triangulate_quads(positions, corner_vertices, face_starts)
+    if triangle_corners is None:
+        mesh.calc_loop_triangles()
+        corners = np.empty(len(mesh.loop_triangles) * 3, dtype=np.int32)
+        mesh.loop_triangles.foreach_get("loops", corners)
+        triangle_corners = corners.reshape(-1, 3)
+    materials = np.zeros(len(triangle_corners), dtype=np.int32)
     if len(mesh.materials) > 1:
-        mesh.loop_triangles.foreach_get("material_index", materials)
-    triangle_corners = corners.reshape(-1, 3)
+        of_face = np.empty(len(mesh.polygons), dtype=np.int32)
+        mesh.polygons.foreach_get("material_index", of_face)
+        materials = of_face[np.searchsorted(face_starts, triangle_corners[:, 0], side="right") - 1]
     return MeshTopology(
         vertex_count=len(mesh.vertices),
         face_count=len(mesh.polygons),

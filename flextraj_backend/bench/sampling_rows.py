@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 FRAMES = 49
 WIDTH, HEIGHT = 720, 480
-REPEATS = 5
+REPEATS = 9
 # A world_to_camera_view loop is linear in its points; a part of the shot is enough to time it.
 PEER_FRAMES = 4
 
