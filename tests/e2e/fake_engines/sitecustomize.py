@@ -1,4 +1,4 @@
-"""Adds the engine 'fake' to each Python process with this folder on its path; its prompt says what it does."""
+"""Adds the engine 'fake' to each Python process that has this folder on its path; its prompt drives it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 
@@ -50,6 +51,9 @@ class FakeEngine:
         report_progress(Progress("rendering", 1, 4))
         match inputs.request.prompt:
             case "wait":
+                if inputs.request.negative_prompt:
+                    # A file that tells the test that the job has come this far.
+                    Path(inputs.request.negative_prompt).touch()
                 deadline = time.monotonic() + LONG
                 while time.monotonic() < deadline:
                     if cancelled():
