@@ -114,8 +114,7 @@ GROOVE = Motion(
 )
 """Sways from side to side, dips with each step, turns, tilts and nods the head, lifts the shoulders.
 
-Every sway dips far enough that the chest never rises: a photo cut off at the chest has nothing
-to show below it.
+Every sway dips, so that the chest hardly rises: a photo cut off at the chest has nothing to show below it.
 """
 
 

@@ -25,6 +25,8 @@ from flextraj_backend.demo.local_render import (
 from flextraj_backend.demo.motions import FPS, FRAMES, GROOVE
 from flextraj_backend.demo.output_folder import staged_output
 from flextraj_backend.demo.scene import HEIGHT, WIDTH, DemoScene, build_scene, render_stills, save_blend
+from flextraj_backend.engines.base import EngineError
+from flextraj_backend.engines.registry import engine
 from flextraj_backend.image_io import cover_and_crop, read_photo, write_image
 from flextraj_backend.scene_import import quiet_stdout, require_bpy
 from flextraj_backend.video_io import read_video
@@ -91,6 +93,7 @@ def run_demo(options: DemoOptions, report: Report) -> DemoResult:
         FlexTrajError: Blender's module is missing, the server or the engine refuses, or the disk is full.
     """
     report(DemoProgress("Building the scene"))
+    _check_engine(options.engine)
     require_bpy()
     with staged_output(options.output) as (staging, final):
         with quiet_stdout():
@@ -108,6 +111,13 @@ def run_demo(options: DemoOptions, report: Report) -> DemoResult:
         write_image(staging / CONTACT_SHEET, _contact_sheet(staging, trajectories, list(rig), status.label))
     made = tuple(final / name for name in FILES if (final / name).is_file())
     return DemoResult(made, status.label, status.warnings)
+
+
+def _check_engine(name: str) -> None:
+    """Refuse an engine that cannot run before anything is made. Raises EngineError."""
+    availability = engine(name).availability()
+    if not availability.available:
+        raise EngineError(availability.reason)
 
 
 def _sample(demo: DemoScene, seed: int, report: Report) -> TrajectorySet:
