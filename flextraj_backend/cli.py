@@ -12,6 +12,7 @@ from blender_addon.core.version import package_version
 from flextraj_backend.commands import bench, conditions, demo, doctor, engines, render, sample, serve
 
 USER_ERROR = 2
+INTERRUPTED = 130
 
 # Newer releases of Typer bring a Click of their own; this is the base of its usage errors in all of them.
 _ClickException: type[Exception] = next(
@@ -56,9 +57,12 @@ def main(arguments: list[str] | None = None) -> None:
         # Accepted anywhere on the line; the group's own option documents it.
         arguments = [argument for argument in arguments if argument != "--debug"]
     try:
-        sys.exit(app(arguments, standalone_mode=False) or 0)
+        code = app(arguments, standalone_mode=False) or 0
+        if code == INTERRUPTED:  # Newer Typers turn Ctrl-C into this code instead of an exception.
+            _fail("Stopped.", debug, INTERRUPTED)
+        sys.exit(code)
     except typer.Abort:
-        _fail("Stopped.", debug, 130)
+        _fail("Stopped.", debug, INTERRUPTED)
     except _ClickException as error:
         sentence = getattr(error, "format_message", error.__str__)().rstrip(".")
         if not sentence:  # No command at all: the help has been printed.
@@ -67,7 +71,7 @@ def main(arguments: list[str] | None = None) -> None:
     except FlexTrajError as error:
         _fail(error.message, debug)
     except KeyboardInterrupt:
-        _fail("Stopped.", debug, 130)
+        _fail("Stopped.", debug, INTERRUPTED)
     except MemoryError:
         _fail(
             "There is not enough memory for this: use fewer points, fewer frames or a smaller size.",
