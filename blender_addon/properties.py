@@ -20,15 +20,9 @@ from .core.request import MAX_PROMPT, FitMode
 from .core.sample_settings import SampleMode, SegmentBy
 
 SOURCES = (
-    ("CHARACTER", "Character", "One character: its armature, or one object", "OUTLINER_OB_ARMATURE", 0),
-    (
-        "SELECTION",
-        "Selection",
-        "The objects that are selected when Generate is pressed",
-        "RESTRICT_SELECT_OFF",
-        1,
-    ),
-    ("LIST", "List", "A list of objects, some of which may be props or ground", "PRESET", 2),
+    ("CHARACTER", "Character", "One character: its armature, or one object", 0),
+    ("SELECTION", "Selection", "The objects that are selected when Generate is pressed", 1),
+    ("LIST", "List", "A list of objects, some of which may be props or ground", 2),
 )
 RANGES = (
     ("ANIMATION", "Animation", "The frames over which the subjects are animated", 0),

@@ -67,6 +67,8 @@ class Session:
         self.configure_backend()
         self.error = None
         self.runner.submit(order)
+        self.take_reports(self.runner.drain())
+        show_session()
         ensure_timer()
 
     def configure_backend(self) -> None:

@@ -1,8 +1,8 @@
 """Build and validate `dist/flextraj-<version>.zip`, the extension, with Blender's own builder.
 
-Blender's builder wants manifest and `__init__.py` side by side; the repository keeps the manifest at its top. So
-the add-on, the manifest and the licence are staged in `build/stage` first. The builder is taken from the `bpy`
-package (no Blender needed) or from the Blender given by `--blender`.
+Blender's builder wants manifest and `__init__.py` side by side; the repository keeps the manifest at its top.
+So the add-on, the manifest and the licence are staged in `build/stage` first. The builder is taken from the
+`bpy` package (no Blender needed) or from the Blender given by `--blender`.
 """
 
 from __future__ import annotations

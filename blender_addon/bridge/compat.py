@@ -25,6 +25,13 @@ def all_strips_of(editor: Any) -> Any:
     return editor.strips_all if hasattr(editor, "strips_all") else editor.sequences_all
 
 
+def strip_span(strip: Any) -> tuple[int, int]:
+    """First frame of a strip and the one after its last; Blender 5.2 renamed both, 6.0 drops the old."""
+    if hasattr(strip, "left_handle"):
+        return int(strip.left_handle), int(strip.right_handle)
+    return int(strip.frame_final_start), int(strip.frame_final_end)
+
+
 def show_scene_in_sequencer(scene: bpy.types.Scene) -> None:
     """Let the Video Sequencer show this scene where it shows none: from 5.0 on it has a scene of its own."""
     workspace: Any = bpy.context.workspace

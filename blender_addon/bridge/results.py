@@ -8,7 +8,7 @@ from typing import Any
 import bpy
 
 from ..core.errors import ErrorCode, FlexTrajError
-from .compat import all_strips_of, open_windows, show_scene_in_sequencer, strips_of
+from .compat import all_strips_of, open_windows, show_scene_in_sequencer, strip_span, strips_of
 
 _MAX_CHANNEL = 128
 
@@ -21,11 +21,11 @@ def load_strip(scene: bpy.types.Scene, video: Path, frame_start: int, name: str)
     """
     clip_length = _checked_length(video)
     editor: Any = scene.sequence_editor or scene.sequence_editor_create()
-    taken = {
-        strip.channel
-        for strip in all_strips_of(editor)
-        if strip.frame_final_start < frame_start + clip_length and strip.frame_final_end > frame_start
-    }
+    taken: set[int] = set()
+    for strip in all_strips_of(editor):
+        start, end = strip_span(strip)
+        if start < frame_start + clip_length and end > frame_start:
+            taken.add(strip.channel)
     channel = next((number for number in range(1, _MAX_CHANNEL + 1) if number not in taken), None)
     if channel is None:
         raise FlexTrajError(
@@ -43,11 +43,8 @@ def load_clip(video: Path) -> bpy.types.MovieClip:
     Raises:
         FlexTrajError: the file is gone or is no video.
     """
-    _must_exist(video)
-    try:
-        clip = bpy.data.movieclips.load(str(video), check_existing=True)
-    except RuntimeError as error:
-        raise _unreadable(video) from error
+    _checked_length(video)
+    clip = bpy.data.movieclips.load(str(video), check_existing=True)
     for space in _spaces("CLIP_EDITOR"):
         space.clip = clip
     return clip
@@ -59,11 +56,8 @@ def load_image(video: Path) -> bpy.types.Image:
     Raises:
         FlexTrajError: the file is gone or is no video.
     """
-    _must_exist(video)
-    try:
-        image = bpy.data.images.load(str(video), check_existing=True)
-    except RuntimeError as error:
-        raise _unreadable(video) from error
+    _checked_length(video)
+    image = bpy.data.images.load(str(video), check_existing=True)
     image.source = "MOVIE"
     for space in _spaces("IMAGE_EDITOR"):
         space.image = image
@@ -73,8 +67,9 @@ def load_image(video: Path) -> bpy.types.Image:
 
 
 def _checked_length(video: Path) -> int:
-    """Frames of the video; a sequence editor would take a broken file without a word."""
-    _must_exist(video)
+    """Frames of the video; Blender would take a broken or missing file without a word."""
+    if not video.is_file():
+        raise FlexTrajError(f"The video {video} does not exist any more: generate it again.", ErrorCode.VIDEO)
     known = {clip.name for clip in bpy.data.movieclips}
     try:
         clip = bpy.data.movieclips.load(str(video), check_existing=True)
@@ -86,11 +81,6 @@ def _checked_length(video: Path) -> int:
     if length < 1:
         raise _unreadable(video)
     return length
-
-
-def _must_exist(video: Path) -> None:
-    if not video.is_file():
-        raise FlexTrajError(f"The video {video} does not exist any more: generate it again.", ErrorCode.VIDEO)
 
 
 def _unreadable(video: Path) -> FlexTrajError:

@@ -106,10 +106,10 @@ def plan_shot(context: Context, settings: FlexTrajSettings) -> ShotPlan:
         raise problem
     photo = _existing_image(settings.photo, "photo")
     mask = _existing_image(settings.mask, "mask") if settings.mask else None
-    subjects = find_subjects(context, settings)
-    names = tuple(dict.fromkeys(ob.name for ob in subjects))
+    sample = read_sample_settings(context, settings)
+    names = sample.objects
     return ShotPlan(
-        sample=_sample_settings(context.scene, settings, names),
+        sample=sample,
         title=names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more",
         photo=photo,
         mask=mask,
@@ -120,9 +120,10 @@ def plan_shot(context: Context, settings: FlexTrajSettings) -> ShotPlan:
     )
 
 
-def _sample_settings(
-    scene: bpy.types.Scene, settings: FlexTrajSettings, names: tuple[str, ...]
-) -> SampleSettings:
+def read_sample_settings(context: Context, settings: FlexTrajSettings) -> SampleSettings:
+    """What is sampled, from the panel's settings."""
+    scene = context.scene
+    names = tuple(dict.fromkeys(ob.name for ob in find_subjects(context, settings)))
     first, last = {
         "ANIMATION": (None, None),
         "SCENE": (scene.frame_start, scene.frame_end),

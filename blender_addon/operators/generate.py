@@ -13,7 +13,7 @@ from bpy.props import StringProperty
 
 from ..blender_types import Context, OperatorResult
 from ..bridge.shot_request import ShotPlan, first_problem, plan_shot
-from ..bridge.shot_sampling import sample_shot
+from ..bridge.shot_sampling import run_to_end, sample_shot
 from ..client.job_reports import JobStage
 from ..core.errors import FlexTrajError
 from ..core.sample_settings import SampleProgress
@@ -49,12 +49,7 @@ class FLEXTRAJ_OT_generate(bpy.types.Operator):
         session = current_session()
         try:
             self._begin(context)
-            while True:
-                try:
-                    next(self._sampling)
-                except StopIteration as end:
-                    trajectories = end.value
-                    break
+            trajectories = run_to_end(self._sampling)
             session.end_sampling()
             report = session.wait_for(self._submit(trajectories))
         except FlexTrajError as error:

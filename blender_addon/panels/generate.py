@@ -7,10 +7,11 @@ import bpy
 from ..blender_types import Context, Layout
 from ..bridge.shot_request import first_problem
 from ..client.job_reports import JobStage
+from ..core.errors import ErrorCode
 from ..properties import FlexTrajSettings, runtime_state, scene_settings
 from ..registration import registration_of
 from ..session import current_session
-from .layout import ChildPanel, split_layout, wrapped_text
+from .layout import ChildPanel, SidebarPanel, split_layout, wrapped_text
 
 _KNOWN_ENGINES = {"preview": "Preview"}
 """Titles until the backend has told its own."""
@@ -46,33 +47,11 @@ class FLEXTRAJ_PT_generate(ChildPanel, bpy.types.Panel):
     def draw(self, context: Context) -> None:
         settings = scene_settings(context.scene)
         layout = split_layout(self)
-        self._draw_engine(settings)
+        layout.menu(FLEXTRAJ_MT_engines.bl_idname, text=engine_title(settings.engine))
         if settings.engine != "preview":
             layout.prop(settings, "prompt")
-        layout.prop(settings, "seed")
-        column = layout.column()
-        column.prop(settings, "frames")
-        column.prop(settings, "frame_range")
-        if settings.frame_range == "CUSTOM":
-            column = layout.column(align=True)
-            column.prop(settings, "first_frame", text="First")
-            column.prop(settings, "last_frame", text="Last")
-        layout.prop(settings, "size")
-        if settings.size == "CUSTOM":
-            column = layout.column(align=True)
-            column.prop(settings, "width")
-            column.prop(settings, "height")
         self._draw_button(context, settings)
         self._draw_progress()
-
-    def _draw_engine(self, settings: FlexTrajSettings) -> None:
-        # A menu has no label of its own: split the row where the properties below split theirs.
-        layout: Layout = self.layout
-        split = layout.split(factor=0.4)
-        label = split.row()
-        label.alignment = "RIGHT"
-        label.label(text="Engine")
-        split.menu(FLEXTRAJ_MT_engines.bl_idname, text=engine_title(settings.engine))
 
     def _draw_button(self, context: Context, settings: FlexTrajSettings) -> None:
         layout: Layout = self.layout
@@ -82,6 +61,8 @@ class FLEXTRAJ_PT_generate(ChildPanel, bpy.types.Panel):
         problem = first_problem(context, settings)
         if problem is not None:
             wrapped_text(layout, context, problem.message, "INFO")
+            if problem.code is ErrorCode.NO_CAMERA:
+                layout.operator("flextraj.add_camera", icon="CAMERA_DATA")
 
     def _draw_progress(self) -> None:
         layout: Layout = self.layout
@@ -97,4 +78,27 @@ class FLEXTRAJ_PT_generate(ChildPanel, bpy.types.Panel):
                 row.operator("flextraj.cancel_job", text="", icon="X").key = job.key
 
 
-register, unregister = registration_of(FLEXTRAJ_MT_engines, FLEXTRAJ_PT_generate)
+class FLEXTRAJ_PT_shot(SidebarPanel, bpy.types.Panel):
+    bl_idname = "FLEXTRAJ_PT_shot"
+    bl_label = "Frames and Size"
+    bl_parent_id = FLEXTRAJ_PT_generate.bl_idname
+    bl_options = {"DEFAULT_CLOSED"}
+
+    def draw(self, context: Context) -> None:
+        settings = scene_settings(context.scene)
+        layout = split_layout(self)
+        layout.prop(settings, "frames")
+        layout.prop(settings, "frame_range")
+        if settings.frame_range == "CUSTOM":
+            column = layout.column(align=True)
+            column.prop(settings, "first_frame", text="First")
+            column.prop(settings, "last_frame", text="Last")
+        layout.prop(settings, "size")
+        if settings.size == "CUSTOM":
+            column = layout.column(align=True)
+            column.prop(settings, "width")
+            column.prop(settings, "height")
+        layout.prop(settings, "seed")
+
+
+register, unregister = registration_of(FLEXTRAJ_MT_engines, FLEXTRAJ_PT_generate, FLEXTRAJ_PT_shot)

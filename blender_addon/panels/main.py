@@ -16,7 +16,7 @@ _FIXES = {
     ErrorCode.BACKEND_VERSION: ("flextraj.open_preferences", "PREFERENCES"),
     ErrorCode.NO_PHOTO: ("flextraj.pick_image", "FILE_IMAGE"),
     ErrorCode.IMAGE: ("flextraj.pick_image", "FILE_IMAGE"),
-    ErrorCode.NO_CAMERA: ("object.camera_add", "CAMERA_DATA"),
+    ErrorCode.NO_CAMERA: ("flextraj.add_camera", "CAMERA_DATA"),
     ErrorCode.DISK: ("flextraj.open_preferences", "PREFERENCES"),
 }
 """Operator that repairs what went wrong, and its icon."""
@@ -30,7 +30,6 @@ class FLEXTRAJ_PT_main(SidebarPanel, bpy.types.Panel):
         layout: Layout = self.layout
         state = runtime_state()
         if not state.error_text:
-            layout.label(text="A rig drives a photo", icon="ARMATURE_DATA")
             return
         box = layout.box()
         wrapped_text(box, context, state.error_text, "ERROR")

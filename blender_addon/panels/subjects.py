@@ -10,7 +10,7 @@ from ..blender_types import Context, Layout
 from ..bridge.shot_request import find_subjects
 from ..properties import FlexTrajSettings, scene_settings
 from ..registration import registration_of
-from .layout import ChildPanel, split_layout
+from .layout import ChildPanel, SidebarPanel, split_layout
 
 
 class FLEXTRAJ_UL_subjects(bpy.types.UIList):
@@ -40,7 +40,9 @@ class FLEXTRAJ_PT_subjects(ChildPanel, bpy.types.Panel):
     def draw(self, context: Context) -> None:
         settings = scene_settings(context.scene)
         layout = split_layout(self)
-        layout.row().prop(settings, "source", expand=True)
+        row = layout.row()
+        row.use_property_split = False
+        row.prop(settings, "source", expand=True)
         if settings.source == "CHARACTER":
             layout.prop(settings, "character")
         elif settings.source == "LIST":
@@ -48,10 +50,6 @@ class FLEXTRAJ_PT_subjects(ChildPanel, bpy.types.Panel):
         else:
             count = len(find_subjects(context, settings))
             layout.label(text=f"{count} selected" if count else "Nothing usable is selected")
-        layout.prop(settings, "points")
-        layout.prop(settings, "mode")
-        layout.prop(settings, "segment_by")
-        layout.operator("flextraj.assign_seg_ids", icon="LINENUMBERS_ON")
 
     def _draw_list(self, settings: FlexTrajSettings) -> None:
         layout: Layout = self.layout
@@ -64,4 +62,19 @@ class FLEXTRAJ_PT_subjects(ChildPanel, bpy.types.Panel):
         buttons.operator("flextraj.remove_subject", text="", icon="REMOVE")
 
 
-register, unregister = registration_of(FLEXTRAJ_UL_subjects, FLEXTRAJ_PT_subjects)
+class FLEXTRAJ_PT_sampling(SidebarPanel, bpy.types.Panel):
+    bl_idname = "FLEXTRAJ_PT_sampling"
+    bl_label = "Sampling"
+    bl_parent_id = FLEXTRAJ_PT_subjects.bl_idname
+    bl_options = {"DEFAULT_CLOSED"}
+
+    def draw(self, context: Context) -> None:
+        settings = scene_settings(context.scene)
+        layout = split_layout(self)
+        layout.prop(settings, "points")
+        layout.prop(settings, "mode")
+        layout.prop(settings, "segment_by")
+        layout.operator("flextraj.assign_seg_ids", icon="LINENUMBERS_ON")
+
+
+register, unregister = registration_of(FLEXTRAJ_UL_subjects, FLEXTRAJ_PT_subjects, FLEXTRAJ_PT_sampling)

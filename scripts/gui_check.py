@@ -1,0 +1,255 @@
+"""Press the extension's panel through in a real Blender window, from an empty profile to a loaded video.
+
+    python scripts/gui_check.py --blender blender
+    python scripts/gui_check.py --inside "chroot /srv/debian" --work /srv/shared/check
+
+Needs Xvfb, ImageMagick and xdotool beside Blender. The Blender side, `gui_check_steps.py`, works through
+the panel and asks for a screenshot after every step. Fails with a reason when a step fails, when Blender's log
+has a traceback or when a backend is left over.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+from build_extension import REPOSITORY, BuildError, build, builder_of_bpy
+
+SCREEN = "1600x1000"
+_TROUBLE = ("Traceback (most recent call last)", "Error: Python", "EXCEPTION_ACCESS", "Segmentation fault")
+_BLENDERS_OWN = ("bl_pkg", "/addons_core/")
+"""Parts of paths in tracebacks that come from the distribution's Blender, not from the extension."""
+
+
+class CheckError(Exception):
+    """The check failed; the message says where."""
+
+
+@dataclass(frozen=True)
+class Setup:
+    """How and where to run.
+
+    Attributes:
+        inside: words before every command, such as those of a chroot; may be empty.
+        blender: Blender's command.
+        work: folder with the same path inside and outside.
+        python: the backend's interpreter.
+        photo, mask: the picture to drive.
+        seconds: time limit of the whole check.
+    """
+
+    inside: tuple[str, ...]
+    blender: tuple[str, ...]
+    work: Path
+    python: Path
+    photo: Path
+    mask: Path | None
+    seconds: float
+
+    @property
+    def shots(self) -> Path:
+        return self.work / "shots"
+
+    @property
+    def log(self) -> Path:
+        return self.work / "blender.log"
+
+    def environment(self) -> dict[str, str]:
+        """A profile of its own, software rendering, no display yet."""
+        kept = {name: os.environ[name] for name in ("PATH", "LANG", "TERM") if name in os.environ}
+        return kept | {
+            "HOME": str(self.work / "home"),
+            "XDG_RUNTIME_DIR": str(self.work / "home" / "run"),
+            "BLENDER_USER_RESOURCES": str(self.work / "profile"),
+            "LIBGL_ALWAYS_SOFTWARE": "1",
+            "LC_ALL": "C.UTF-8",
+            "FLEXTRAJ_BACKEND_PYTHON": str(self.python),
+            "FLEXTRAJ_CHECK": str(self.work / "check.json"),
+        }
+
+
+def run_check(setup: Setup, archive: Path) -> list[Path]:
+    """Install, open, press through; return the screenshots. Raises CheckError."""
+    _prepare(setup)
+    environment = setup.environment()
+    zip_inside = setup.work / archive.name
+    shutil.copy2(archive, zip_inside)
+    install = [*setup.blender, "--command", "extension", "install-file", "-r", "user_default", "-e"]
+    installed = subprocess.run(
+        [*setup.inside, *install, str(zip_inside)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if installed.returncode != 0:
+        raise CheckError(f"The zip was not installed:\n{installed.stdout}{installed.stderr}")
+    with _display(setup, environment) as display:
+        environment["DISPLAY"] = display
+        _drive(setup, environment)
+    _refuse_trouble(setup.log)
+    return sorted(setup.shots.glob("*.png"))
+
+
+def _prepare(setup: Setup) -> None:
+    for name in ("profile", "home", "shots", "results"):
+        folder = setup.work / name
+        if folder.exists():
+            shutil.rmtree(folder)
+        folder.mkdir(parents=True)
+    (setup.work / "home" / "run").mkdir(mode=0o700)
+    for stale in setup.work.glob("*.request"):
+        stale.unlink()
+    photo = setup.work / f"photo{setup.photo.suffix}"
+    shutil.copy2(setup.photo, photo)
+    mask = None
+    if setup.mask is not None:
+        mask = setup.work / f"mask{setup.mask.suffix}"
+        shutil.copy2(setup.mask, mask)
+    values = {
+        "repository": str(REPOSITORY),
+        "work": str(setup.work),
+        "photo": str(photo),
+        "mask": "" if mask is None else str(mask),
+    }
+    (setup.work / "check.json").write_text(json.dumps(values), encoding="utf-8")
+
+
+@contextmanager
+def _display(setup: Setup, environment: dict[str, str]) -> Iterator[str]:
+    """Run an X server without a screen on a number of its own choice."""
+    command = [*setup.inside, "Xvfb", "-displayfd", "1", "-screen", "0", f"{SCREEN}x24", "+extension", "GLX"]
+    with (setup.work / "xvfb.log").open("wb") as log:
+        server = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=log)
+        try:
+            assert server.stdout is not None
+            number = server.stdout.readline().decode().strip()
+            if not number:
+                raise CheckError(f"Xvfb did not start; see {setup.work / 'xvfb.log'}.")
+            yield f":{number}"
+        finally:
+            server.terminate()
+            server.wait(10)
+            if server.stdout is not None:
+                server.stdout.close()
+
+
+def _drive(setup: Setup, environment: dict[str, str]) -> None:
+    steps = Path(__file__).with_name("gui_check_steps.py")
+    width, height = SCREEN.split("x")
+    command = [*setup.inside, *setup.blender, "--window-geometry", "0", "0", width, height]
+    with setup.log.open("wb") as log:
+        blender = subprocess.Popen(
+            [*command, "--python-exit-code", "3", "--python", str(steps)],
+            env=environment,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            _serve_screenshots(setup, environment, blender)
+        finally:
+            leftovers = psutil.Process(blender.pid).children(recursive=True) if blender.poll() is None else []
+            if blender.poll() is None:
+                blender.kill()
+                blender.wait()
+            for process in leftovers:
+                process.kill()
+    verdict = setup.work / "verdict.json"
+    if not verdict.is_file():
+        raise CheckError(
+            f"Blender ended (exit code {blender.returncode}) before the check did; see {setup.log}."
+        )
+    found = json.loads(verdict.read_text(encoding="utf-8"))
+    verdict.unlink()
+    print(json.dumps(found, indent=2))
+    if found["problem"]:
+        raise CheckError(found["problem"])
+    if blender.returncode != 0:
+        raise CheckError(f"Blender ended with exit code {blender.returncode}; see {setup.log}.")
+    time.sleep(2.0)
+    if found["backend_pid"] and psutil.pid_exists(found["backend_pid"]):
+        raise CheckError(f"The backend (process {found['backend_pid']}) outlived Blender.")
+
+
+def _serve_screenshots(setup: Setup, environment: dict[str, str], blender: subprocess.Popen[bytes]) -> None:
+    """Photograph the screen or press a key when the Blender side asks for it, until Blender has ended."""
+    deadline = time.monotonic() + setup.seconds
+    while blender.poll() is None:
+        if time.monotonic() > deadline:
+            raise CheckError(f"Blender did not finish within {setup.seconds:g} s; see {setup.log}.")
+        request = setup.work / "next.request"
+        if request.is_file():
+            what, argument = json.loads(request.read_text(encoding="utf-8"))
+            _do(setup, environment, what, argument)
+            request.unlink()
+        time.sleep(0.05)
+
+
+def _do(setup: Setup, environment: dict[str, str], what: str, argument: str) -> None:
+    if what == "shot":
+        command = ["import", "-window", "root", str(setup.shots / f"{argument}.png")]
+    else:
+        # Blender takes keys for the area under the pointer.
+        command = ["xdotool", "mousemove", "300", "400", "key", argument]
+    subprocess.run([*setup.inside, *command], env=environment, check=True)
+
+
+def _refuse_trouble(log: Path) -> None:
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    for number, line in enumerate(lines):
+        if any(word in line for word in _TROUBLE):
+            following = lines[number : number + 25]
+            if not any(part in after for after in following for part in _BLENDERS_OWN):
+                raise CheckError("Blender's log shows trouble:\n" + "\n".join(following))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line. Returns the exit code: 0, or 2 with the reason on stderr."""
+    demo = REPOSITORY / "flextraj_backend" / "demo"
+    parser = argparse.ArgumentParser(description="Press the FlexTraj panel through in a real Blender window.")
+    parser.add_argument("--blender", default="blender", metavar="COMMAND")
+    parser.add_argument(
+        "--inside", default="", metavar="WORDS", help="put before every command, such as a chroot"
+    )
+    parser.add_argument("--work", type=Path, default=REPOSITORY / "build" / "gui_check")
+    parser.add_argument("--backend-python", type=Path, default=Path(sys.executable))
+    parser.add_argument("--extension", type=Path, help="zip to install; default: built now")
+    parser.add_argument("--photo", type=Path, default=demo / "photo.jpg")
+    parser.add_argument("--mask", type=Path, default=None)
+    parser.add_argument("--seconds", type=float, default=420.0, help="time limit")
+    options = parser.parse_args(arguments)
+    setup = Setup(
+        inside=tuple(shlex.split(options.inside)),
+        blender=tuple(shlex.split(options.blender)),
+        work=options.work.absolute(),
+        python=options.backend_python.absolute(),
+        photo=options.photo,
+        mask=options.mask,
+        seconds=options.seconds,
+    )
+    try:
+        archive = options.extension
+        if archive is None:
+            setup.work.mkdir(parents=True, exist_ok=True)
+            archive = build(builder_of_bpy(), setup.work / "stage", setup.work / "dist")
+        for picture in run_check(setup, archive):
+            print(picture)
+    except (CheckError, BuildError) as error:
+        print(f"gui_check: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

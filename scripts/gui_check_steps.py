@@ -1,0 +1,279 @@
+"""The Blender side of `gui_check.py`: runs in a real window and works through the FlexTraj panel.
+
+Every step is a part of one generator that a timer resumes, so that Blender draws and handles events.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import Any
+
+import bpy
+
+VALUES = json.loads(Path(os.environ["FLEXTRAJ_CHECK"]).read_text(encoding="utf-8"))
+WORK = Path(VALUES["work"])
+MODULE = "bl_ext.user_default.flextraj"
+TICK = 0.05
+
+Steps = Generator[None, None, None]
+context: Any = bpy.context
+operators: Any = bpy.ops
+found: dict[str, Any] = {"problem": "", "backend_pid": 0, "blender": bpy.app.version_string}
+
+
+class StepFailed(Exception):
+    pass
+
+
+def must(condition: Any, sentence: str) -> None:
+    if not condition:
+        raise StepFailed(sentence)
+
+
+def pause(seconds: float) -> Steps:
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        yield
+
+
+def wait(condition: Callable[[], Any], seconds: float, what: str) -> Steps:
+    until = time.monotonic() + seconds
+    while not condition():
+        must(time.monotonic() < until, f"{what} did not happen within {seconds:g} s.")
+        yield
+
+
+def shoot(name: str) -> Steps:
+    """Let the other side photograph the screen."""
+    yield from pause(1.2)
+    yield from ask("shot", name)
+
+
+def ask(what: str, argument: str) -> Steps:
+    """Let the other side photograph the screen or press a key, and wait until it has."""
+    request = WORK / "next.request"
+    unfinished = request.with_suffix(".part")
+    unfinished.write_text(json.dumps([what, argument]), encoding="utf-8")
+    unfinished.replace(request)
+    yield from wait(lambda: not request.exists(), 30, f"The {what} {argument}")
+
+
+def window() -> Any:
+    return context.window_manager.windows[0]
+
+
+def area_of(kind: str) -> Any:
+    return next((area for area in window().screen.areas if area.type == kind), None)
+
+
+def in_sidebar(call: Callable[[], Any]) -> Any:
+    """Call an operator as a click in the sidebar would."""
+    area = area_of("VIEW_3D")
+    region = next(region for region in area.regions if region.type == "UI")
+    with context.temp_override(window=window(), area=area, region=region):
+        return call()
+
+
+def state() -> Any:
+    return context.window_manager.flextraj
+
+
+def session() -> Any:
+    return sys.modules[f"{MODULE}.session"].current_session()
+
+
+def open_tab() -> Steps:
+    area = area_of("VIEW_3D")
+    area.spaces.active.show_region_ui = True
+    region = next(region for region in area.regions if region.type == "UI")
+
+    def choose() -> bool:
+        try:
+            region.active_panel_category = "FlexTraj"
+        except (TypeError, AttributeError):
+            return False
+        area.tag_redraw()
+        return region.active_panel_category == "FlexTraj"
+
+    yield from wait(choose, 20, "Opening the tab FlexTraj")
+
+
+def add_character() -> Any:
+    """The demo's character in its motion."""
+    sys.path.insert(0, VALUES["repository"])
+    from flextraj_backend.demo.humanoid import add_humanoid
+    from flextraj_backend.demo.motions import FPS, FRAMES, GROOVE, apply_motion
+    from flextraj_backend.demo.scene import STURDY
+
+    scene = context.scene
+    for name in ("Cube", "Camera"):
+        if name in bpy.data.objects:
+            bpy.data.objects.remove(bpy.data.objects[name])
+    scene.frame_start, scene.frame_end = 1, FRAMES
+    scene.render.fps = FPS
+    scene.render.resolution_x, scene.render.resolution_y = 720, 480
+    humanoid = add_humanoid(scene, STURDY)
+    apply_motion(humanoid.armature, GROOVE)
+    scene.frame_set(10)
+    return humanoid
+
+
+def look_through_camera() -> None:
+    area = area_of("VIEW_3D")
+    area.spaces.active.region_3d.view_perspective = "CAMERA"
+    area.spaces.active.shading.color_type = "MATERIAL"
+
+
+def steps() -> Steps:
+    yield from pause(1.0)
+    must(MODULE in context.preferences.addons, "The extension is not enabled.")
+    yield from open_tab()
+    yield from shoot("1_empty")
+
+    must(not operators.flextraj.generate.poll(), "Generate can be pressed although nothing is chosen.")
+    humanoid = add_character()
+    settings = context.scene.flextraj
+    settings.character = humanoid.armature
+    operators.wm.save_as_mainfile(filepath=str(WORK / "check.blend"))
+    photo = "//" + Path(VALUES["photo"]).name
+    in_sidebar(lambda: operators.flextraj.pick_image(target="PHOTO", filepath=photo))
+    settings.mask = VALUES["mask"]
+    yield from shoot("2_no_camera")
+    in_sidebar(operators.flextraj.add_camera)
+    must(context.scene.camera is not None, "Add Camera added none.")
+    look_through_camera()
+    yield from shoot("3_ready")
+
+    yield from generate()
+    yield from load_result()
+    yield from cancel_and_fail()
+
+
+def generate() -> Steps:
+    before = context.scene.frame_current
+    started = time.monotonic()
+    must(
+        in_sidebar(lambda: operators.flextraj.generate("INVOKE_DEFAULT")) == {"RUNNING_MODAL"},
+        f"Generate did not start: {state().error_text}",
+    )
+    yield from wait(lambda: state().is_sampling and state().sampling_factor > 0.2, 60, "Sampling")
+    yield from shoot("4_sampling")
+    yield from wait(lambda: not state().is_sampling, 240, "The end of sampling")
+    found["sampling_seconds"] = round(time.monotonic() - started, 1)
+    must(context.scene.frame_current == before, "Sampling did not give the scene its frame back.")
+    must(len(state().jobs) == 1, f"There is no job: {state().error_text}")
+    job = state().jobs[0]
+    started, longest, last = time.monotonic(), 0.0, time.monotonic()
+    photographed = False
+    while job.stage not in ("done", "failed", "cancelled"):
+        must(time.monotonic() - started < 240, f"The job still is '{job.text}' after 240 s.")
+        if job.stage == "running" and job.factor > 0.1 and not photographed:
+            photographed = True
+            yield from shoot("5_rendering")
+            last = time.monotonic()
+        yield
+        longest, last = max(longest, time.monotonic() - last), time.monotonic()
+    found["job_seconds"] = round(time.monotonic() - started, 1)
+    found["longest_pause_of_the_window_seconds"] = round(longest, 3)
+    found["backend_pid"] = session()._backend._process.pid or 0
+    must(job.stage == "done", f"The job is '{job.stage}': {job.message}")
+    found["label"], found["warnings"] = job.label, job.warnings
+    yield from shoot("6_done")
+
+
+def load_result() -> Steps:
+    in_sidebar(lambda: operators.flextraj.load_result(target="STRIP"))
+    in_sidebar(lambda: operators.flextraj.load_result(target="CLIP"))
+    editor = context.scene.sequence_editor
+    strips = editor.strips if hasattr(editor, "strips") else editor.sequences
+    must(len(strips) == 1, "The video is not on the timeline.")
+    must(len(bpy.data.movieclips) == 1, "The movie clip was not loaded.")
+    found["frames"] = bpy.data.movieclips[0].frame_duration
+    must(found["frames"] > 1, "The video has no frames.")
+    timeline = area_of("DOPESHEET_EDITOR")
+    timeline.type = "SEQUENCE_EDITOR"
+    edge = timeline.y + timeline.height
+    with context.temp_override(window=window()):
+        operators.screen.area_move(x=timeline.x + 10, y=edge, delta=90)
+    viewer = area_of("PROPERTIES")
+    viewer.type = "IMAGE_EDITOR"
+    yield from pause(0.5)
+    in_sidebar(lambda: operators.flextraj.load_result(target="IMAGE"))
+    with context.temp_override(
+        window=window(), area=timeline, region=next(r for r in timeline.regions if r.type == "WINDOW")
+    ):
+        operators.sequencer.view_all()
+    with context.temp_override(
+        window=window(), area=viewer, region=next(r for r in viewer.regions if r.type == "WINDOW")
+    ):
+        operators.image.view_all(fit_view=True)
+    viewer.spaces.active.show_region_toolbar = False
+    context.scene.frame_set(24)
+    yield from shoot("7_loaded")
+
+
+def cancel_and_fail() -> Steps:
+    in_sidebar(lambda: operators.flextraj.generate("INVOKE_DEFAULT"))
+    yield from wait(lambda: state().is_sampling and state().sampling_factor > 0.1, 60, "Sampling again")
+    yield from ask("key", "Escape")
+    yield from wait(lambda: not state().is_sampling, 5, "The end of sampling after Esc")
+    must(context.scene.frame_current == 24, "Esc did not give the scene its frame back.")
+    must(len(state().jobs) == 1, "A cancelled sampling made a job.")
+
+    in_sidebar(lambda: operators.flextraj.generate("INVOKE_DEFAULT"))
+    yield from wait(lambda: len(state().jobs) == 2, 240, "The second job")
+    yield from wait(lambda: state().jobs[1].stage == "running", 60, "The start of the second job")
+    in_sidebar(operators.flextraj.cancel_job)
+    yield from wait(lambda: state().jobs[1].stage == "cancelled", 60, "The end of the cancelled job")
+
+    broken = WORK / "broken.jpg"
+    broken.write_bytes(b"this is no image")
+    context.scene.flextraj.photo = str(broken)
+    in_sidebar(lambda: operators.flextraj.generate("INVOKE_DEFAULT"))
+    yield from wait(lambda: len(state().jobs) == 3, 240, "The third job")
+    yield from wait(lambda: state().jobs[2].stage == "failed", 60, "The refusal of a photo that is none")
+    must(state().error_text, "The panel shows no error.")
+    found["sentence_for_a_broken_photo"] = state().error_text
+    yield from shoot("8_error")
+    operators.ed.undo_push(message="check")
+    with context.temp_override(window=window()):
+        operators.ed.undo()
+    yield from pause(0.5)
+    must(len(state().jobs) == 3, "Undo lost the job list.")
+
+
+def finish(problem: str) -> None:
+    found["problem"] = problem
+    (WORK / "verdict.json").write_text(json.dumps(found), encoding="utf-8")
+    with context.temp_override(window=window()):
+        operators.wm.quit_blender()
+
+
+def run_steps() -> Callable[[], float | None]:
+    running = steps()
+
+    def tick() -> float | None:
+        try:
+            next(running)
+        except StopIteration:
+            finish("")
+            return None
+        except StepFailed as error:
+            finish(str(error))
+            return None
+        except BaseException:
+            finish(traceback.format_exc())
+            return None
+        return TICK
+
+    return tick
+
+
+context.preferences.view.show_splash = False
+bpy.app.timers.register(run_steps(), first_interval=1.0, persistent=True)
