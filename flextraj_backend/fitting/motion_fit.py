@@ -271,8 +271,8 @@ def fit_motion(
         if mask is None:
             mask = mask_from_rectangle(photo, silhouette)
             warnings += (
-                "The subject was guessed where the rig stands, because there is no mask: paint a subject mask "
-                "for a reliable result.",
+                "The subject was guessed where the rig stands, because there is no mask: paint a subject "
+                "mask for a reliable result.",
             )
         matrix = fit_silhouette(silhouette, mask)
     iou = overlap(warp_mask(silhouette, matrix), mask)

@@ -119,7 +119,8 @@ def mask_from_silhouette(
     return (
         fallback if fallback.any() else silhouette,
         (
-            "The subject could not be told from its background, the rig's outline was used: paint a subject mask.",
+            "The subject could not be told from its background, the rig's outline was used: "
+            "paint a subject mask.",
         ),
     )
 

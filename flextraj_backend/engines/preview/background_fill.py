@@ -19,8 +19,6 @@ LEVELS = ((8, 6), (4, 4), (2, 2))
 """(reduction, rounds of voting)"""
 PATCH = 7
 SWEEPS = 4
-FEATHER = 4.0
-"""Width in pixels of the blend at the rim of the hole."""
 MAX_CORRECTION = 24.0
 """Largest change of brightness of the filled texture (0 to 255)."""
 DETAIL_SIGMA = 2.0
@@ -177,6 +175,7 @@ class _PatchSearch:
 def fill_background(
     photo: NDArray[np.uint8],
     hole: NDArray[np.bool_],
+    feather: float,
     rng: np.random.Generator,
     check: Callable[[], None] = lambda: None,
 ) -> NDArray[np.uint8]:
@@ -185,6 +184,7 @@ def fill_background(
     Args:
         photo: (H, W, 3) uint8.
         hole: (H, W) bool.
+        feather: width in pixels of the blend from photo to fill, inside the hole.
         check: called between rounds; it may raise to stop.
     """
     if not hole.any():
@@ -220,7 +220,7 @@ def fill_background(
         filled = diffuse(full, hole)
     else:
         filled = _with_detail(full, guess, shift, reduction)
-    return _feathered(full, filled, hole)
+    return _feathered(full, filled, hole, feather)
 
 
 def _with_detail(
@@ -245,9 +245,9 @@ def _with_detail(
 
 
 def _feathered(
-    photo: NDArray[np.float32], filled: NDArray[np.float32], hole: NDArray[np.bool_]
+    photo: NDArray[np.float32], filled: NDArray[np.float32], hole: NDArray[np.bool_], feather: float
 ) -> NDArray[np.uint8]:
     """Blend inside the hole from the photo at its rim to the fill."""
     distance = cv2.distanceTransform(hole.astype(np.uint8), cv2.DIST_L2, 5)
-    weight = np.clip(distance / FEATHER, 0, 1)[..., None]
+    weight = np.clip(distance / feather, 0, 1)[..., None]
     return np.clip(photo * (1 - weight) + filled * weight + 0.5, 0, 255).astype(np.uint8)

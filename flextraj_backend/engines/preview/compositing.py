@@ -27,7 +27,7 @@ SHOWN_DISC_LEAD = 0.065
 """How much nearer than the shell a disc must be to cover it, in units of the extent."""
 GAP_RADIUS = 10
 """Half the width of the gaps that fillers of an unaligned rig may close, pixels at 720x480."""
-OUTLINE_SIGMA = 1.2
+OUTLINE_SIGMA, OUTLINE_GAIN = 1.2, 1.45
 PINHOLE = 150
 """Holes of fewer pixels at 720x480 are closed."""
 DISC_EROSION = 1.0
@@ -235,7 +235,7 @@ def _smooth_outline(
     spread = blur(alpha, 3 * sigma)[..., None]
     around = blur(color * alpha[..., None], 3 * sigma) / np.maximum(spread, 1e-4)
     filled = np.maximum(alpha, np.minimum(1, 2 * pinholes))
-    smooth = np.clip((blur(filled, sigma) - 0.5) * (1.2 * sigma) + 0.5, 0, 1)
+    smooth = np.clip((blur(filled, sigma) - 0.5) * OUTLINE_GAIN + 0.5, 0, 1)
     solid = np.clip(alpha, 0, 1)[..., None]
     return color * solid + around * (1 - solid), smooth[..., None]
 

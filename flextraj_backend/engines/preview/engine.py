@@ -32,7 +32,7 @@ from flextraj_backend.engines.base import (
 from flextraj_backend.engines.preview.background_fill import fill_background
 from flextraj_backend.engines.preview.background_motion import background_homographies, warp_background
 from flextraj_backend.engines.preview.binding import ALIGNED, BLOCKOUT, UNALIGNED, apply_affine, bind
-from flextraj_backend.engines.preview.canvas import cut_out, disc
+from flextraj_backend.engines.preview.canvas import blur, cut_out, disc
 from flextraj_backend.engines.preview.compositing import Layer, Stage, composite
 from flextraj_backend.engines.preview.deformation import set_in_motion
 from flextraj_backend.engines.preview.filler import make_filler
@@ -50,11 +50,17 @@ from flextraj_backend.fitting.subject_mask import split_by_group
 LIMITS = Limits(min_frames=1, max_frames=1000, side_multiple=2, max_side=2048)
 BLEND_FRAMES = 3
 """Frames over which the photo turns into the draft; frame 0 is the photo itself."""
+SAME_COLOR = 16.0
+"""Difference of colour (0 to 255) from which on a pixel counts as moved."""
 HOLE_MARGIN = 6
 """Pixels around the subject that are refilled, since they hold its shadow and halo."""
+FEATHER = 4.0
+"""Width of the blend at the outer rim of the refilled part."""
 MIN_REACH, MAX_REACH = 0.03, 0.35
 """Bounds of the continuation beyond the border, in units of the longer side."""
 REFERENCE_AREA = 720 * 480
+MIN_SCALE = 0.5
+"""Pixel radii shrink no further, since edges stay about two pixels wide."""
 MAX_THREADS = 8
 SECONDS_PER_FRAME = 0.16
 SECONDS_AT_START = 5.0
@@ -145,6 +151,12 @@ def _check_inputs(inputs: EngineInputs) -> None:
         )
 
 
+def _unchanged(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Where two frames show the same, 0 to 1, (H, W, 1): elsewhere an old edge must not linger."""
+    difference = np.abs(first.astype(np.float32) - second).max(axis=-1)
+    return np.clip(1 - blur(difference, 1.5) / SAME_COLOR, 0, 1)[..., None]
+
+
 class _Job:
     """One render: fit, bind, fill, frames."""
 
@@ -152,7 +164,7 @@ class _Job:
         self.inputs, self.report, self.check = inputs, report, check
         self.trajectories, self.photo = inputs.trajectories, inputs.photo
         self.height, self.width = inputs.photo.shape[:2]
-        self.scale = float(np.sqrt(self.width * self.height / REFERENCE_AREA))
+        self.scale = max(MIN_SCALE, float(np.sqrt(self.width * self.height / REFERENCE_AREA)))
         self.rng = np.random.default_rng(inputs.request.seed)
         self.warnings: list[str] = []
 
@@ -176,8 +188,8 @@ class _Job:
             self._phase("fitting", 2, 3)
             layers = self._layers(tracks, graph, mask, rotations)
         self._phase("background", 0, 1)
-        hole = cv2.dilate(mask.astype(np.uint8), disc(round(HOLE_MARGIN * self.scale))) > 0
-        background = fill_background(self.photo, hole, self.rng, self.check)
+        hole = cv2.dilate(mask.astype(np.uint8), disc(max(4, round(HOLE_MARGIN * self.scale)))) > 0
+        background = fill_background(self.photo, hole, FEATHER * self.scale, self.rng, self.check)
         homographies, lost = background_homographies(self.trajectories, self.inputs.fit)
         if lost:
             self.warnings.append(
@@ -272,12 +284,13 @@ class _Job:
         frames: NDArray[np.uint8],
     ) -> None:
         """Draw all frames; what the draft of frame 0 lacks against the photo fades out over the next."""
-        missing = self.photo.astype(np.float32) - composite(stage, background, 0)
+        start = composite(stage, background, 0)
+        missing = self.photo.astype(np.float32) - start
 
         def draw(frame: int) -> None:
             drawn = composite(stage, warp_background(background, homographies[frame]), frame)
             if frame < BLEND_FRAMES:
-                share = 1 - frame / BLEND_FRAMES
+                share = (1 - frame / BLEND_FRAMES) * _unchanged(start, drawn)
                 drawn = np.clip(drawn + share * missing + 0.5, 0, 255).astype(np.uint8)
             frames[frame] = drawn
 
