@@ -23,10 +23,14 @@ def command(
     data_dir: Path | None = typer.Option(None, help="Folder for uploads and jobs."),
     workers: int = typer.Option(1, min=1, max=64, help="Jobs that run at the same time."),
     max_asset_mib: int = typer.Option(8192, min=1, help="Largest upload in MiB."),
+    ray: str | None = typer.Option(
+        None, metavar="ADDRESS", help="Run the jobs on this Ray cluster ('auto', host:6379, 'local')."
+    ),
 ) -> None:
     """Serve render jobs to the add-on; the token comes from FLEXTRAJ_TOKEN, or is made and printed."""
     # Imported here: the command line's --help does not wait for the web framework.
     from flextraj_backend.server.launcher import ProcessLauncher
+    from flextraj_backend.server.ray_launcher import RayLauncher
     from flextraj_backend.server.serve import ServerSettings, default_data_dir, serve
 
     settings = ServerSettings(
@@ -39,7 +43,7 @@ def command(
         asset_limit=max_asset_mib << 20,
         worker_count=workers,
     )
-    serve(settings, ProcessLauncher())
+    serve(settings, ProcessLauncher() if ray is None else RayLauncher(ray))
 
 
 def _token() -> str:
