@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 FRAMES = 49
 WIDTH, HEIGHT = 720, 480
-REPEATS = 9
+REPEATS_FEW, REPEATS_MANY = 20, 4
 # A world_to_camera_view loop is linear in its points; a part of the shot is enough to time it.
 PEER_FRAMES = 4
 
@@ -61,10 +61,12 @@ def rows(scene_path: Path) -> list[BenchRow]:
         stack.enter_context(preserved_scene(scene, view_layer))
         plan = plan_shot(scene, view_layer, settings, frames, MeshReader(view_layer))
         shot = _Shot(scene, view_layer, settings, frames, len(plan.subjects.segments))
-        few, bare = _alternate(lambda: _sample(shot, 10_000), lambda: _set_frames(shot))
+        few, bare = _alternate(lambda: _sample(shot, 10_000), lambda: _set_frames(shot), REPEATS_FEW)
         peer = _project_with_blender(shot, 10_000)
-        many, bare_again = _alternate(lambda: _sample(shot, 1_000_000), lambda: _set_frames(shot))
-    note = f"{FRAMES} frames, shortest of {REPEATS} alternating runs"
+        many, bare_again = _alternate(
+            lambda: _sample(shot, 1_000_000), lambda: _set_frames(shot), REPEATS_MANY
+        )
+    note = f"{FRAMES} frames, shortest of {REPEATS_FEW} alternating runs"
     return [
         BenchRow("sampling + evaluation + projection", 10_000, few, "bare frame_set loop", bare, 1.3, note),
         BenchRow(
@@ -88,10 +90,10 @@ def rows(scene_path: Path) -> list[BenchRow]:
     ]
 
 
-def _alternate(work: Callable[[], None], reference: Callable[[], None]) -> tuple[float, float]:
+def _alternate(work: Callable[[], None], reference: Callable[[], None], repeats: int) -> tuple[float, float]:
     """Return the shortest times in seconds of two functions that take turns."""
     best = [float("inf"), float("inf")]
-    for _ in range(REPEATS):
+    for _ in range(repeats):
         for index, function in enumerate((work, reference)):
             start = time.perf_counter()
             function()
