@@ -3,8 +3,8 @@
     pip install scikit-image
     python scripts/make_demo_mask.py --preview check.png
 
-The portrait is cropped to head and shoulders in the demo's 3:2 format. The mask's outline was set by hand, point
-by point, on the enlarged photo; GrabCut then follows hair and cloth inside a band of a few pixels around it.
+The portrait is cropped to head and shoulders in the demo's 3:2 format. The mask's outline was set by hand on
+the enlarged photo, point by point; GrabCut then follows hair and cloth in a band of a few pixels around it.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def segment_subject(photo: NDArray[np.uint8]) -> NDArray[np.bool_]:
 
 
 def draw_check(photo: NDArray[np.uint8], mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """Return the photo at double size with the background in magenta and the mask's edge drawn, to look at."""
+    """Return the photo at double size, background in magenta, the mask's edge drawn: to look at."""
     large = cv2.resize(photo, None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC)
     inside = cv2.resize(mask.astype(np.uint8), None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST)
     large[inside == 0] = (large[inside == 0] * 0.35 + np.array([255, 0, 255]) * 0.65).astype(np.uint8)

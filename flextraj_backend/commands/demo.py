@@ -32,7 +32,7 @@ def command(
 
         result = run_demo(DemoOptions(output, engine, seed, blend), report)
     for warning in result.warnings:
-        console.print(f"Note: {warning}", highlight=False, soft_wrap=True)
+        console.print(f"Note: {warning}", highlight=False, soft_wrap=True, markup=False)
     out = Console()
     label = f" ({result.label})" if result.label else ""
     seconds = time.monotonic() - started

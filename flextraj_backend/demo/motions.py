@@ -92,8 +92,8 @@ GROOVE = Motion(
         Pose(1),
         Pose(
             9,
-            {**_torso(2.0, twist=4.0), **_head(nod=2.0, tilt=-3.0, turn=10.0), **_shoulders(-2.0, 6.0)},
-            (0.014, 0.0, -0.034),
+            {**_torso(1.5, twist=4.0), **_head(nod=2.0, tilt=-2.0, turn=11.0), **_shoulders(-2.0, 6.0)},
+            (0.010, 0.0, -0.020),
         ),
         Pose(15, {**_torso(0.0, bow=2.0), **_head(nod=8.0), **_shoulders(4.0, 4.0)}, (0.0, 0.0, -0.014)),
         Pose(
@@ -104,8 +104,8 @@ GROOVE = Motion(
         Pose(29, {**_torso(-1.5), **_head(nod=-2.0, tilt=-5.0, turn=-16.0)}, (-0.012, 0.0, -0.024)),
         Pose(
             37,
-            {**_torso(3.0, twist=4.0), **_head(nod=3.0, tilt=8.0, turn=13.0), **_shoulders(-2.0, 5.0)},
-            (0.014, 0.0, -0.042),
+            {**_torso(2.0, twist=4.0), **_head(nod=3.0, tilt=9.0, turn=13.0), **_shoulders(-2.0, 6.0)},
+            (0.008, 0.0, -0.024),
         ),
         Pose(44, {**_torso(0.0, bow=1.5), **_head(nod=5.0), **_shoulders(4.0, 4.0)}, (0.002, 0.0, -0.012)),
         Pose(49),

@@ -41,6 +41,10 @@ def staged_output(wanted: Path) -> Iterator[tuple[Path, Path]]:
 
 
 def _usable(wanted: Path) -> Path:
+    if wanted.name in ("", ".."):
+        wanted = wanted.resolve()
+    if not wanted.name:
+        raise FlexTrajError(f"{wanted} cannot be the output folder: choose another with -o.", ErrorCode.DISK)
     for number in range(1, _MAX_NUMBER):
         folder = wanted if number == 1 else wanted.with_name(f"{wanted.name}-{number}")
         if not folder.exists():

@@ -49,6 +49,21 @@ def test_a_users_file_of_the_same_name_in_the_demos_folder_is_not_overwritten(tm
     assert (folder / "video.mp4").read_text() == "demo"
 
 
+def test_the_current_folder_is_used_only_where_it_is_empty(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    assert (_make(Path(), "demo") / "video.mp4").resolve() == here / "video.mp4"
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "diary.txt").write_text("x")
+    monkeypatch.chdir(tmp_path / "mine")
+    assert _make(Path(), "demo").resolve() == tmp_path / "mine-2"
+    with pytest.raises(FlexTrajError, match="cannot be the output folder"):
+        _make(Path(tmp_path.anchor), "demo")
+
+
 def test_a_marker_cannot_make_the_demo_delete_files_elsewhere(tmp_path: Path) -> None:
     victim = tmp_path / "precious"
     victim.write_text("keep")
