@@ -18,7 +18,11 @@ from blender_addon.core.errors import ErrorCode, FlexTrajError
 from blender_addon.core.request import FitMode, RenderRequest
 from blender_addon.core.trajectories import TrajectorySet
 from flextraj_backend.fitting.silhouettes import group_silhouettes, overlap, union, warp_mask
-from flextraj_backend.fitting.subject_mask import mask_from_rectangle, mask_from_silhouette
+from flextraj_backend.fitting.subject_mask import (
+    mask_from_person,
+    mask_from_rectangle,
+    mask_from_silhouette,
+)
 
 LOW_IOU = 0.4
 MIN_CUT = 6
@@ -220,6 +224,21 @@ def _mask_of_placed_rig(
     return total, tuple(warnings)
 
 
+def _guessed_mask(
+    photo: NDArray[np.uint8], silhouette: NDArray[np.bool_]
+) -> tuple[NDArray[np.bool_], tuple[str, ...]]:
+    person = mask_from_person(photo)
+    if person is not None:
+        return person, (
+            "The subject was outlined automatically around the person in the photo: give a subject mask if "
+            "parts are missing.",
+        )
+    return mask_from_rectangle(photo, silhouette), (
+        "No person was found in the photo, so the subject was guessed where the rig stands: give a subject "
+        "mask for a reliable result.",
+    )
+
+
 def fit_motion(
     trajectories: TrajectorySet,
     photo: NDArray[np.uint8],
@@ -269,11 +288,8 @@ def fit_motion(
             )
     else:
         if mask is None:
-            mask = mask_from_rectangle(photo, silhouette)
-            warnings += (
-                "The subject was guessed where the rig stands, because there is no mask: paint a subject "
-                "mask for a reliable result.",
-            )
+            mask, problems = _guessed_mask(photo, silhouette)
+            warnings += problems
         matrix = fit_silhouette(silhouette, mask)
     iou = overlap(warp_mask(silhouette, matrix), mask)
     if not placed and iou < LOW_IOU:

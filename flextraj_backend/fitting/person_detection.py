@@ -1,8 +1,8 @@
 """Where a person stands in a photo, without weights: OpenCV's own face cascade, then its pedestrian detector.
 
 Both come with OpenCV. What is found becomes a seed for GrabCut in the proportions of a body (Drillis and
-Contini: about seven and a half heads high, shoulders two heads wide), so that a photo needs no hand-painted mask
-where it shows one person.
+Contini: about seven and a half heads high, shoulders two heads wide), so that a photo of one person needs no
+hand-painted mask.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-FACE_CASCADE = "haarcascade_frontalface_default.xml"
+FACE_CASCADE = "haarcascade_frontalface_alt2.xml"
 SMALLEST_FACE = 1 / 24
 """Faces smaller than this share of the photo's longer side are noise more often than faces."""
 PEDESTRIAN_CONFIDENCE = 0.5
@@ -43,10 +43,10 @@ def find_face(photo: NDArray[np.uint8]) -> Face | None:
     height, width = photo.shape[:2]
     cascade = cv2.CascadeClassifier(str(Path(cv2.__file__).parent / "data" / FACE_CASCADE))
     border = round(BORDER * height)
-    grey = cv2.equalizeHist(cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY))
+    grey = cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY)
     grey = cv2.copyMakeBorder(grey, border, border, border, border, cv2.BORDER_REPLICATE)
     smallest = max(20, round(SMALLEST_FACE * max(height, width)))
-    boxes = cascade.detectMultiScale(grey, scaleFactor=1.08, minNeighbors=6, minSize=(smallest, smallest))
+    boxes = cascade.detectMultiScale(grey, scaleFactor=1.08, minNeighbors=5, minSize=(smallest, smallest))
     faces = [
         Face(x + side / 2 - border, y + side / 2 - border, float(side))
         for x, y, side, _ in np.asarray(boxes).tolist()
@@ -81,8 +81,8 @@ def find_pedestrian(photo: NDArray[np.uint8]) -> Face | None:
 def body_seed(face: Face, height: int, width: int) -> NDArray[np.uint8]:
     """Draw a body below a face as GrabCut labels, (H, W) uint8.
 
-    Sure subject: face, neck and the middle of the chest. Likely: hair, shoulders, arms, legs. Possible: around
-    them. All else is background.
+    Sure subject: face, neck and the middle of the chest. Likely: hair, shoulders, arms, legs. Possible:
+    around them. All else is background.
     """
     labels = np.full((height, width), cv2.GC_BGD, np.uint8)
     x, y, size = face.x, face.y, face.size
@@ -90,13 +90,13 @@ def body_seed(face: Face, height: int, width: int) -> NDArray[np.uint8]:
     def ellipse(dy: float, half_width: float, half_height: float, label: int) -> None:
         centre = (round(x), round(y + dy * size))
         axes = (max(1, round(half_width * size)), max(1, round(half_height * size)))
-        cv2.ellipse(labels, centre, axes, 0, 0, 360, label, cv2.FILLED)
+        cv2.ellipse(labels, centre, axes, 0, 0, 360, (label,), cv2.FILLED)
 
     def outline(profile: list[tuple[float, float]], label: int) -> None:
         """Fill a shape symmetric about the face: (distance below the face, half width) in face sizes."""
         right = [(x + half * size, y + dy * size) for dy, half in profile]
         left = [(x - half * size, y + dy * size) for dy, half in reversed(profile)]
-        cv2.fillPoly(labels, [np.round(np.array(right + left)).astype(np.int32)], label)
+        cv2.fillPoly(labels, [np.round(np.array(right + left)).astype(np.int32)], (label,))
 
     feet = HEADS_HIGH - 0.8
     outline([(-1.4, 1.1), (0.3, 1.2), (0.7, 2.0), (1.4, 2.6), (4.6, 2.6), (feet + 0.4, 1.9)], cv2.GC_PR_BGD)

@@ -1,9 +1,9 @@
 """Which pixels of the photo are the subject.
 
 The user's mask, else GrabCut (Rother, Kolmogorov, Blake 2004) seeded by the rig's silhouette where it is
-placed on the photo, else GrabCut from a rectangle, which often fails on a busy background and therefore
-warns. Reference algorithm,
-step 1, with its measured band: IoU .93 with a tight band around an aligned silhouette, .77 with a wide one.
+placed on the photo, else by a person found in the photo, else from a rectangle, which often fails on a busy
+background and therefore warns. The band around an aligned silhouette is tight: measured IoU .93, against .77
+with a wide one.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blender_addon.core.trajectories import TrajectorySet
+from flextraj_backend.fitting.person_detection import body_seed, find_face, find_pedestrian
 from flextraj_backend.fitting.silhouettes import (
     dilated,
     ellipse,
@@ -138,6 +139,15 @@ def mask_from_rectangle(photo: NDArray[np.uint8], silhouette: NDArray[np.bool_])
     labels[dilated(silhouette, 0.02 * max(w, h))] = cv2.GC_PR_FGD
     mask = _grab_cut(photo, labels)
     return mask if _plausible(mask, silhouette) else silhouette
+
+
+def mask_from_person(photo: NDArray[np.uint8]) -> NDArray[np.bool_] | None:
+    """Find the photo's most prominent person: (H, W) bool, or None where none is found."""
+    face = find_face(photo) or find_pedestrian(photo)
+    if face is None:
+        return None
+    mask = _grab_cut(photo, body_seed(face, *photo.shape[:2]))
+    return mask if mask.sum() >= face.size**2 else None
 
 
 def split_by_group(

@@ -142,7 +142,7 @@ def test_without_a_fit_the_motion_stays_where_the_camera_puts_it():
 
 def test_a_guessed_subject_is_called_a_guess():
     found = fit(unaligned(shots.shot([STILL], frames=2)), None)
-    assert any("paint a subject mask" in warning for warning in found.warnings)
+    assert any("the subject was guessed" in warning for warning in found.warnings)
     assert found.subject_mask.any()
 
 
