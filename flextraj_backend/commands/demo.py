@@ -18,7 +18,7 @@ def command(
     seed: int = typer.Option(0, min=0, help="Same seed, same results."),
     blend: bool = typer.Option(False, "--blend", help="Also save the scene as a .blend file."),
 ) -> None:
-    """Let a rigged character drive a photo, through the local server: needs nothing but this installation."""
+    """Let a rigged character drive a photo, through the local server: needs no files of yours."""
     # Imported here: the command line's --help waits for neither Blender nor OpenCV.
     from flextraj_backend.demo.run import FILES, DemoOptions, DemoProgress, run_demo
 
