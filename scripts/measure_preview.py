@@ -70,8 +70,11 @@ class Shot:
     truth: NDArray[np.bool_]
 
 
-def sample_scene(path: Path, first: int, last: int, folder: Path) -> Shot:
-    """Sample the whole scene, render its first frame and draw the silhouettes of all frames."""
+def sample_scene(path: Path, first: int, last: int, model_frames: int, folder: Path) -> Shot:
+    """Sample the whole scene, render its first frame and draw the silhouettes of all frames.
+
+    The sampled frames must be whole ones: (last - first) a multiple of (model_frames - 1).
+    """
     from blender_addon.bridge.shot_sampling import run_to_end, sample_shot
 
     with quiet_stdout():
@@ -80,7 +83,7 @@ def sample_scene(path: Path, first: int, last: int, folder: Path) -> Shot:
         settings = SampleSettings(
             first_frame=first,
             last_frame=last,
-            model_frames=MODEL_FRAMES,
+            model_frames=model_frames,
             width=WIDTH,
             height=HEIGHT,
             aligned=True,
@@ -231,7 +234,7 @@ def main() -> None:
         parser.error(f"the range must be a multiple of {MODEL_FRAMES - 1} frames long, plus one")
     photo = cover_and_crop(read_photo(options.photo), WIDTH, HEIGHT)
     with tempfile.TemporaryDirectory() as folder:
-        shot = sample_scene(options.scene, options.first, options.last, Path(folder))
+        shot = sample_scene(options.scene, options.first, options.last, MODEL_FRAMES, Path(folder))
     result = measure(shot, photo, options.scene.name, options.out)
     for name, value in asdict(result).items():
         print(f"{name:14} {value}")

@@ -292,7 +292,12 @@ def fit_motion(
             warnings += problems
         matrix = fit_silhouette(silhouette, mask)
     iou = overlap(warp_mask(silhouette, matrix), mask)
-    if not placed and iou < LOW_IOU:
+    if placed and iou < LOW_IOU:
+        warnings += (
+            f"The rig covers only {iou:.0%} of the subject where it stands: let the motion be fitted "
+            "automatically with 'aligned' switched off.",
+        )
+    elif iou < LOW_IOU:
         warnings += (
             f"Rig and subject differ in shape or pose (overlap {iou:.0%}): start from a frame in a "
             "similar pose.",

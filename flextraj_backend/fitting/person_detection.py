@@ -64,6 +64,10 @@ def find_face(photo: NDArray[np.uint8]) -> Face | None:
 def find_pedestrian(photo: NDArray[np.uint8]) -> Face | None:
     """Return the face that the most certain standing person of the photo would have, or None."""
     detector = cv2.HOGDescriptor()
+    window_width, window_height = detector.winSize
+    if photo.shape[1] < window_width or photo.shape[0] < window_height:
+        # OpenCV reads out of bounds (a crash) where the photo is smaller than the detector's window.
+        return None
     # The stubs know neither the getter's type nor the setter's.
     detector.setSVMDetector(cv2.HOGDescriptor.getDefaultPeopleDetector())  # pyright: ignore
     boxes, weights = detector.detectMultiScale(cv2.cvtColor(photo, cv2.COLOR_RGB2BGR), scale=1.05)

@@ -13,6 +13,8 @@ DISC_SPACING = 1.7
 """Radius of a point's disc in units of the median distance to the nearest point, where silhouettes are
 missing."""
 SPACING_SAMPLES = 1500
+MAX_DISC = 0.1
+"""Largest radius of a disc in units of the longer side."""
 
 
 def raster_scale(mask: NDArray[np.bool_]) -> float:
@@ -73,7 +75,7 @@ def _point_silhouette(points: NDArray[np.float32], width: int, height: int) -> N
     np.fill_diagonal(squared, np.inf)
     spacing = float(np.sqrt(np.median(squared.min(axis=1)))) if len(sample) > 1 else 8.0
     spacing *= float(np.sqrt(len(sample) / len(points)))
-    radius = max(1.5, DISC_SPACING * spacing)
+    radius = min(max(1.5, DISC_SPACING * spacing), MAX_DISC * max(width, height))
     for x, y in points:
         cv2.circle(canvas, (round(float(x) * 8), round(float(y) * 8)), round(radius * 8), (1.0,), -1, shift=3)
     closed = cv2.morphologyEx(canvas, cv2.MORPH_CLOSE, ellipse(0.8 * radius))
@@ -95,6 +97,7 @@ def group_silhouettes(trajectories: TrajectorySet) -> dict[int, NDArray[np.bool_
         else:
             shown = (trajectories.seg_id == index) & trajectories.visible[0]
             points = trajectories.positions[0, shown, :2]
+            points = points[((points >= 0) & (points < [meta.width, meta.height])).all(axis=1)]
             empty = np.zeros((meta.height, meta.width), bool)
             part = _point_silhouette(points, meta.width, meta.height) if len(points) else empty
         result[segment.group] = part | result[segment.group] if segment.group in result else part.copy()

@@ -49,7 +49,7 @@ def unit_sphere(count: int) -> NDArray[np.float64]:
     height = 1 - 2 * index / count
     angle = np.pi * (1 + 5**0.5) * index
     radius = np.sqrt(1 - height**2)
-    return np.stack([radius * np.cos(angle), radius * np.sin(angle), height], axis=1)
+    return np.stack([radius * np.cos(angle), radius * np.sin(angle), height], axis=1).astype(np.float64)
 
 
 def backdrop() -> NDArray[np.uint8]:

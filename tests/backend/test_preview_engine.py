@@ -8,11 +8,14 @@ import cv2
 import ellipsoid_shots as shots
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from blender_addon.core.camera_track import Projection
+from blender_addon.core.errors import FlexTrajError
 from blender_addon.core.request import RenderRequest
-from blender_addon.core.trajectories import TrajectorySet
+from blender_addon.core.trajectories import Segment, TrajectorySet
 from flextraj_backend.engines.base import (
     Cancelled,
     ConditioningVideos,
@@ -23,6 +26,7 @@ from flextraj_backend.engines.base import (
 )
 from flextraj_backend.engines.preview import engine as preview
 from flextraj_backend.engines.preview.engine import PreviewEngine
+from flextraj_backend.fitting.motion_fit import fit_motion
 
 REQUEST = RenderRequest("0" * 64, "0" * 64)
 NOTHING = ConditioningVideos(np.zeros((1, 2, 2, 3), np.uint8), np.zeros((1, 2, 2, 3), np.uint8))
@@ -203,6 +207,7 @@ def test_the_background_moves_with_its_points():
         meta=replace(base.meta, segments=(replace(base.meta.segments[0], background=True),)),
     )
     photo = cv2.GaussianBlur(rng.integers(0, 255, (shots.HEIGHT, shots.WIDTH, 3)).astype(np.uint8), (0, 0), 3)
+    photo = photo.astype(np.uint8)
     output = run(inputs_of(ground, photo, None))
     moved = np.roll(photo, int(shift), axis=1)[:, int(shift) + 4 : -4]
     assert np.abs(output.frames[-1][:, int(shift) + 4 : -4].astype(int) - moved).mean() < 2
@@ -247,6 +252,10 @@ def _wrong(kind: str) -> EngineInputs:
         return inputs_of(replace(trajectories, visible=np.zeros_like(trajectories.visible)), photo, mask)
     if kind == "fit outside":
         return inputs_of(trajectories, photo, mask, np.array([[1.0, 0, 5000], [0, 1.0, 0]]))
+    if kind == "behind the camera":
+        positions = trajectories.positions.copy()
+        positions[1, :, 2] = -1
+        return inputs_of(replace(trajectories, positions=positions), photo, mask)
     if kind == "fit flat":
         return inputs_of(trajectories, photo, mask, np.zeros((2, 3)))
     raise AssertionError(kind)
@@ -261,6 +270,7 @@ def _wrong(kind: str) -> EngineInputs:
         ("nothing visible", "No trajectory point is visible on the first frame"),
         ("fit outside", "The fitted motion lies outside the photo"),
         ("fit flat", "cannot be inverted"),
+        ("behind the camera", "Every point of the subject passes behind the camera"),
     ],
 )
 def test_bad_input_gets_a_sentence_that_says_what_to_do(kind: str, sentence: str):
@@ -268,6 +278,48 @@ def test_bad_input_gets_a_sentence_that_says_what_to_do(kind: str, sentence: str
         run(_wrong(kind))
     assert sentence in caught.value.message
     assert caught.value.message.endswith(".")
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_strange_trajectories_give_a_video_or_a_sentence(data: st.DataObject):
+    frames, count = data.draw(st.integers(1, 3)), data.draw(st.integers(1, 12))
+    rng = np.random.default_rng(data.draw(st.integers(0, 10_000)))
+    spread = data.draw(st.sampled_from([0.0, 5.0, 100.0, 1e4, 1e12]))
+    segments = data.draw(st.integers(1, 3))
+    positions = rng.normal(20, spread + 1e-3, (frames, count, 3))
+    positions[..., 2] = np.abs(positions[..., 2]) * data.draw(st.sampled_from([1e-6, 1.0, 1e6]))
+    meta = shots.shot([TURN], frames=frames).trajectories.meta
+    strange = TrajectorySet(
+        positions=positions.astype(np.float32),
+        visible=rng.random((frames, count)) < data.draw(st.sampled_from([0.1, 0.6, 1.0])),
+        seg_id=rng.integers(0, segments, count).astype(np.uint16),
+        traj_id=np.arange(count, dtype=np.uint16),
+        silhouette=rng.random((segments, 48, 64)) < 0.3 if data.draw(st.booleans()) else None,
+        meta=replace(
+            meta,
+            width=64,
+            height=48,
+            segments=tuple(
+                Segment(i, f"Part {i}", group=i % 2, background=data.draw(st.booleans()))
+                for i in range(segments)
+            ),
+            camera=data.draw(st.sampled_from([None, meta.camera])),
+            aligned=data.draw(st.booleans()),
+        ),
+    )
+    photo = rng.integers(0, 256, (48, 64, 3)).astype(np.uint8)
+    mask = rng.random((48, 64)) < 0.4 if data.draw(st.booleans()) else None
+    try:
+        placed = fit_motion(strange, photo, mask, REQUEST)
+        inputs = EngineInputs(REQUEST, strange, photo, placed.matrix, NOTHING, mask, placed.subject_mask)
+        with np.errstate(over="ignore"):
+            output = run(inputs)
+    except FlexTrajError as error:
+        assert error.message.endswith(".")
+        return
+    assert output.frames.shape == (frames, 48, 64, 3)
+    assert np.array_equal(output.frames[0], photo)
 
 
 def test_a_size_or_length_that_cannot_be_made_is_refused_before_any_work():

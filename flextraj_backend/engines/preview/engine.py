@@ -61,7 +61,7 @@ MIN_REACH, MAX_REACH = 0.03, 0.35
 REFERENCE_AREA = 720 * 480
 MIN_SCALE = 0.5
 """Pixel radii shrink no further, since edges stay about two pixels wide."""
-MAX_THREADS = 8
+MAX_THREADS = 4
 SECONDS_PER_FRAME = 0.16
 SECONDS_AT_START = 5.0
 LABEL_ALIGNED, LABEL_UNALIGNED = "draft", "motion draft"
@@ -171,7 +171,13 @@ class _Job:
     def run(self) -> EngineOutput:
         aligned = self.trajectories.meta.aligned
         self._phase("fitting", 0, 3)
+        has_subject = any(not segment.background for segment in self.trajectories.meta.segments)
         tracks = subject_tracks(self.trajectories, self.rng)
+        if tracks is None and has_subject:
+            raise EngineError(
+                "Every point of the subject passes behind the camera or far out of the picture: move the "
+                "camera or shorten the range."
+            )
         layers: tuple[Layer, ...] = ()
         mask = np.zeros((self.height, self.width), bool)
         rotations = np.zeros((self.trajectories.frame_count, 0, 3, 3), np.float32)

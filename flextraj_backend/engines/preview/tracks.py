@@ -18,6 +18,8 @@ from flextraj_backend.engines.preview.neighbours import nearest
 MAX_TRACKS = 6000
 """More tracks cost time and add nothing: the deformation grid has cells of six pixels."""
 MIN_TRACKS_PER_SEGMENT = 64
+FAR_OUTSIDE = 50.0
+"""Tracks that leave the picture by this many times its side have lost all precision and are dropped."""
 STRAIN_FRAMES = 24
 """Frames at which distances are compared."""
 RIGID_PAIRS = 400
@@ -95,11 +97,13 @@ def thin_out(segment: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np
 
 
 def subject_tracks(trajectories: TrajectorySet, rng: np.random.Generator) -> SubjectTracks | None:
-    """Take the subjects' tracks out of a set and lift them to camera space; None where all is background."""
+    """Take the subjects' tracks in front of the camera out of a set, lifted to camera space; or None."""
     segments = trajectories.meta.segments
     is_subject = np.array([not segment.background for segment in segments])[trajectories.seg_id]
     # Points behind the camera cannot be lifted; such a track leaves the picture and is dropped.
     is_subject &= (trajectories.positions[..., 2] > 0).all(axis=0)
+    side = FAR_OUTSIDE * max(trajectories.meta.width, trajectories.meta.height)
+    is_subject &= (np.abs(trajectories.positions[..., :2]) < side).all(axis=(0, 2))
     chosen = np.flatnonzero(is_subject)
     if chosen.size == 0:
         return None
