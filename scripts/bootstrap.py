@@ -146,10 +146,11 @@ def checked(command, environment=None):
 def run_demo(python, arguments):
     say("Telling the Blender extension where this backend lives")
     code = (
-        "import sys; from blender_addon.client.backend_location import write_backend_pointer; "
-        "print(write_backend_pointer(sys.executable))"
+        "import pathlib, sys; from blender_addon.client.backend_location import write_backend_pointer; "
+        "print(write_backend_pointer(pathlib.Path(sys.executable)))"
     )
-    checked([str(python), "-c", code])
+    if not checked([str(python), "-c", code]):
+        raise BootstrapError("The backend's place could not be noted: see the message above.")
     say("Running the demo: a procedural rig drives a photo")
     started = time.monotonic()
     if not checked([str(python), "-m", "flextraj_backend", "demo", *arguments]):

@@ -73,7 +73,8 @@ class BackendProcess:
         start_timeout: float = 60.0,
         environment: dict[str, str] | None = None,
     ) -> None:
-        self._python, self._folder, self._data_dir = python, folder, data_dir
+        # Absolute, because the backend starts in that folder.
+        self._python, self._folder, self._data_dir = python, folder.absolute(), data_dir
         self._start_timeout = start_timeout
         self._environment = environment or {}
         self._token = ""

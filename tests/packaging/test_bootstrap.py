@@ -100,3 +100,15 @@ def test_the_version_has_one_source() -> None:
 
     assert version("flextraj") == package_version()
     assert f'version = "{package_version()}"' in (ROOT / "blender_manifest.toml").read_text(encoding="utf-8")
+
+
+def test_the_demo_tells_the_extension_which_python_runs_the_backend(
+    bootstrap: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from blender_addon.client.backend_location import find_backend_python
+
+    for name in ("HOME", "XDG_CONFIG_HOME", "APPDATA", "USERPROFILE"):
+        monkeypatch.setenv(name, str(tmp_path))
+    monkeypatch.delenv("FLEXTRAJ_BACKEND_PYTHON", raising=False)
+    bootstrap.run_demo(Path(sys.executable), ["--help"])
+    assert Path(find_backend_python()) == Path(sys.executable)
