@@ -74,7 +74,8 @@ class BackendProcess:
         environment: dict[str, str] | None = None,
     ) -> None:
         # Absolute, because the backend starts in that folder.
-        self._python, self._folder, self._data_dir = python, folder.absolute(), data_dir
+        self._python, self._folder = python, folder.absolute()
+        self._data_dir = None if data_dir is None else data_dir.absolute()
         self._start_timeout = start_timeout
         self._environment = environment or {}
         self._token = ""
