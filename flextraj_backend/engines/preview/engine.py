@@ -253,6 +253,8 @@ class _Job:
         layers = []
         for group, part in split_by_group(self.trajectories, mask, self.inputs.fit).items():
             self.check()
+            if group not in tracks.groups:
+                continue
             blockout = group in rigid
             style = BLOCKOUT if blockout else ALIGNED if aligned else UNALIGNED
             picture = cut_out(
