@@ -83,6 +83,8 @@ def _load(path: Path, ending: str) -> None:
         bpy.ops.wm.alembic_import(filepath=name, as_background_job=False)
     else:
         bpy.ops.wm.usd_import(filepath=name)
+    if not bpy.data.objects:
+        raise ValueError("it holds no objects")
 
 
 @contextlib.contextmanager

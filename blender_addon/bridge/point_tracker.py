@@ -85,7 +85,8 @@ def place_points(
     segments may come and go.
 
     Raises:
-        FlexTrajError: a segment has no area (surface) or no vertex (vertices).
+        FlexTrajError: a segment has no area (surface), no vertex (vertices), or too many for its
+            density.
     """
     meshes: dict[MeshKey, tuple[int, TrackedMesh]] = {}
     end = 0
@@ -145,9 +146,10 @@ def _place_on_surface(
         for patch in patches
     ]
     joined = np.concatenate(areas)
-    samples = sample_surface(
-        joined, surface_point_count(float(joined.sum()), settings.points, settings.density), rng, name
-    )
+    count = surface_point_count(float(joined.sum()), settings.points, settings.density)
+    if settings.points is None:
+        check_point_count(count, name)  # before a density of millions is allocated
+    samples = sample_surface(joined, count, rng, name)
     ends = np.cumsum([len(part) for part in areas])
     split = np.searchsorted(samples.triangle, ends)  # the samples are sorted by triangle
     placed = []

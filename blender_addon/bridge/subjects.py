@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import ErrorCode, FlexTrajError
-from ..core.sample_settings import SampleSettings, SegmentBy
+from ..core.sample_settings import SampleMode, SampleSettings, SegmentBy
 from ..core.trajectories import Segment
 from .evaluated_meshes import LiveMesh, MeshKey, MeshState
 from .seg_ids import SURFACE_TYPES, collections_in_order, objects_in_order, resolve_seg_ids
@@ -149,6 +149,9 @@ def choose_subjects(
         FlexTrajError: a name is unknown, hidden or has no surface; nothing renders.
     """
     rendered = [surface for surface in surfaces if surface.key in states]
+    if not settings.objects and settings.mode is SampleMode.SURFACE:
+        # What the user did not ask for by name may be anything: leave out what has no faces or no extent.
+        rendered = [surface for surface in rendered if _has_extent(states[surface.key])]
     visible_uids = {surface.key.owner for surface in rendered}
     chosen_uids = visible_uids
     if settings.objects:
@@ -175,6 +178,11 @@ def choose_subjects(
             ErrorCode.NO_SUBJECT,
         )
     return _segments(scene, settings.segment_by, chosen, states, background_uids)
+
+
+def _has_extent(state: MeshState) -> bool:
+    scale = np.linalg.matrix_rank(state.matrix_world[:3, :3])
+    return len(state.topology.triangles) > 0 and bool(scale >= 2)
 
 
 def _background(scene: bpy.types.Scene, settings: SampleSettings, chosen: set[int]) -> set[int]:

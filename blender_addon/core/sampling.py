@@ -116,7 +116,7 @@ def surface_point_count(area: float, points: int | None, density: float | None) 
     if points is not None:
         return points
     assert density is not None
-    return max(1, round(area * density))
+    return max(1, round(min(area * density, 1e15)))
 
 
 def check_point_count(count: int, name: str) -> None:

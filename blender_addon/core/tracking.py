@@ -166,7 +166,8 @@ def _transform(
     for mesh, offset in zip(meshes, offsets, strict=True):
         matrix = world_to_target @ mesh.matrix_world
         end = start + len(mesh.vertices)
-        np.matmul(mesh.vertices, matrix[:, :3].T.astype(np.float32), out=linear[start:end])
+        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused afterwards
+            np.matmul(mesh.vertices, matrix[:, :3].T.astype(np.float32), out=linear[start:end])
         offset[:] = matrix[:, 3]
         start = end
     return linear, offsets
