@@ -5,28 +5,32 @@ Nothing of Blender is imported before `register()`: the backend and the tests im
 
 from __future__ import annotations
 
+import atexit
 from importlib import import_module
 
 ADDON_ID: str = __package__ or __name__
 """`bl_ext.<repository>.flextraj` as an extension, `blender_addon` in a checkout."""
 
 _PARTS = ("properties", "preferences", "session", "operators", "panels", "handlers")
+_registered_parts: list[str] = []
 
 
 def register() -> None:
     """Add FlexTraj to Blender; a failure half-way takes everything back."""
-    done: list[str] = []
     try:
         for name in _PARTS:
             import_module(f".{name}", __package__).register()
-            done.append(name)
+            _registered_parts.append(name)
     except BaseException:
-        for name in reversed(done):
-            import_module(f".{name}", __package__).unregister()
+        unregister()
         raise
+    # For a script that ends without disabling the add-on: its backend must not stay, and Blender as a Python
+    # module hangs at exit while anything is registered.
+    atexit.register(unregister)
 
 
 def unregister() -> None:
-    """Remove FlexTraj from Blender and stop what it started."""
-    for name in reversed(_PARTS):
-        import_module(f".{name}", __package__).unregister()
+    """Remove FlexTraj from Blender and stop what it started; harmless where it is not registered."""
+    atexit.unregister(unregister)
+    while _registered_parts:
+        import_module(f".{_registered_parts.pop()}", __package__).unregister()

@@ -6,7 +6,6 @@ made anew whenever a report comes or another file is loaded.
 
 from __future__ import annotations
 
-import atexit
 from collections.abc import Generator
 
 import bpy
@@ -239,20 +238,13 @@ def _notify(message: str) -> None:
         bpy.ops.flextraj.notify("INVOKE_DEFAULT", message=message)  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def _close_at_exit() -> None:
-    if _session is not None:
-        _session.runner.close()
-
-
 def register() -> None:
     global _session
     _session = Session(ManagedBackend())
-    atexit.register(_close_at_exit)
 
 
 def unregister() -> None:
     global _session
-    atexit.unregister(_close_at_exit)
     if bpy.app.timers.is_registered(_tick):
         bpy.app.timers.unregister(_tick)
     if _session is not None:

@@ -4,8 +4,8 @@
     python scripts/gui_check.py --inside "chroot /srv/debian" --work /srv/shared/check
 
 Needs Xvfb, ImageMagick and xdotool beside Blender. The Blender side, `gui_check_steps.py`, works through
-the panel and asks for a screenshot after every step. Fails with a reason when a step fails, when Blender's log
-has a traceback or when a backend is left over.
+the panel and asks for a screenshot after every step. Fails with a reason when a step fails, when Blender's
+log has a traceback or when a backend is left over.
 """
 
 from __future__ import annotations
@@ -197,12 +197,19 @@ def _serve_screenshots(setup: Setup, environment: dict[str, str], blender: subpr
 
 
 def _do(setup: Setup, environment: dict[str, str], what: str, argument: str) -> None:
+    """Photograph the screen, press a key, or drag with the mouse, as a user's hand would."""
     if what == "shot":
-        command = ["import", "-window", "root", str(setup.shots / f"{argument}.png")]
-    else:
+        commands = [["import", "-window", "root", str(setup.shots / f"{argument}.png")]]
+    elif what == "key":
         # Blender takes keys for the area under the pointer.
-        command = ["xdotool", "mousemove", "300", "400", "key", argument]
-    subprocess.run([*setup.inside, *command], env=environment, check=True)
+        commands = [["xdotool", "mousemove", "300", "400", "key", argument]]
+    else:
+        x0, y0, x1, y1 = argument.split()
+        # In single steps: Blender must see the pointer arrive at the border before the button goes down.
+        steps = (f"mousemove {x0} {y0}", "mousedown 1", f"mousemove {x1} {y1}", "mouseup 1")
+        commands = [["xdotool", *step.split(), "sleep", "0.5"] for step in steps]
+    for command in commands:
+        subprocess.run([*setup.inside, *command], env=environment, check=True)
 
 
 def _refuse_trouble(log: Path) -> None:
@@ -226,7 +233,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--backend-python", type=Path, default=Path(sys.executable))
     parser.add_argument("--extension", type=Path, help="zip to install; default: built now")
     parser.add_argument("--photo", type=Path, default=demo / "photo.jpg")
-    parser.add_argument("--mask", type=Path, default=None)
+    parser.add_argument("--mask", type=Path, default=demo / "photo_mask.png")
     parser.add_argument("--seconds", type=float, default=420.0, help="time limit")
     options = parser.parse_args(arguments)
     setup = Setup(

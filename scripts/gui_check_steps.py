@@ -20,6 +20,8 @@ VALUES = json.loads(Path(os.environ["FLEXTRAJ_CHECK"]).read_text(encoding="utf-8
 WORK = Path(VALUES["work"])
 MODULE = "bl_ext.user_default.flextraj"
 TICK = 0.05
+LOOK_FRAME = 12
+"""A frame on which the character leans to a side."""
 
 Steps = Generator[None, None, None]
 context: Any = bpy.context
@@ -143,7 +145,7 @@ def steps() -> Steps:
     operators.wm.save_as_mainfile(filepath=str(WORK / "check.blend"))
     photo = "//" + Path(VALUES["photo"]).name
     in_sidebar(lambda: operators.flextraj.pick_image(target="PHOTO", filepath=photo))
-    settings.mask = VALUES["mask"]
+    settings.mask = "//" + Path(VALUES["mask"]).name if VALUES["mask"] else ""
     yield from shoot("2_no_camera")
     in_sidebar(operators.flextraj.add_camera)
     must(context.scene.camera is not None, "Add Camera added none.")
@@ -155,7 +157,28 @@ def steps() -> Steps:
     yield from cancel_and_fail()
 
 
+def measure(owner: Any, name: str, label: str) -> None:
+    """Note the longest call of a function of the add-on, which is how long it keeps the window waiting."""
+    original = getattr(owner, name)
+    found[label] = 0.0
+
+    def measured(*arguments: Any) -> Any:
+        started = time.monotonic()
+        try:
+            return original(*arguments)
+        finally:
+            found[label] = round(max(found[label], time.monotonic() - started), 4)
+
+    setattr(owner, name, measured)
+
+
 def generate() -> Steps:
+    measure(sys.modules[f"{MODULE}.session"], "poll_once", "longest_poll_seconds")
+    measure(
+        sys.modules[f"{MODULE}.operators.generate"].FLEXTRAJ_OT_generate,
+        "_step",
+        "longest_sampling_step_seconds",
+    )
     before = context.scene.frame_current
     started = time.monotonic()
     must(
@@ -183,6 +206,7 @@ def generate() -> Steps:
     found["longest_pause_of_the_window_seconds"] = round(longest, 3)
     found["backend_pid"] = session()._backend._process.pid or 0
     must(job.stage == "done", f"The job is '{job.stage}': {job.message}")
+    must(found["longest_poll_seconds"] < 0.1, "Collecting the worker's reports kept the window waiting.")
     found["label"], found["warnings"] = job.label, job.warnings
     yield from shoot("6_done")
 
@@ -198,9 +222,11 @@ def load_result() -> Steps:
     must(found["frames"] > 1, "The video has no frames.")
     timeline = area_of("DOPESHEET_EDITOR")
     timeline.type = "SEQUENCE_EDITOR"
-    edge = timeline.y + timeline.height
-    with context.temp_override(window=window()):
-        operators.screen.area_move(x=timeline.x + 10, y=edge, delta=90)
+    overlay = timeline.spaces.active.timeline_overlay
+    overlay.show_strip_source = False
+    # The border above the timeline, dragged up; the screen counts rows from its top.
+    border = (timeline.x + 40, window().height - timeline.y - timeline.height)
+    yield from ask("drag", f"{border[0]} {border[1]} {border[0]} {border[1] - 90}")
     viewer = area_of("PROPERTIES")
     viewer.type = "IMAGE_EDITOR"
     yield from pause(0.5)
@@ -214,7 +240,7 @@ def load_result() -> Steps:
     ):
         operators.image.view_all(fit_view=True)
     viewer.spaces.active.show_region_toolbar = False
-    context.scene.frame_set(24)
+    context.scene.frame_set(LOOK_FRAME)
     yield from shoot("7_loaded")
 
 
@@ -223,7 +249,7 @@ def cancel_and_fail() -> Steps:
     yield from wait(lambda: state().is_sampling and state().sampling_factor > 0.1, 60, "Sampling again")
     yield from ask("key", "Escape")
     yield from wait(lambda: not state().is_sampling, 5, "The end of sampling after Esc")
-    must(context.scene.frame_current == 24, "Esc did not give the scene its frame back.")
+    must(context.scene.frame_current == LOOK_FRAME, "Esc did not give the scene its frame back.")
     must(len(state().jobs) == 1, "A cancelled sampling made a job.")
 
     in_sidebar(lambda: operators.flextraj.generate("INVOKE_DEFAULT"))

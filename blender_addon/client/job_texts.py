@@ -18,6 +18,11 @@ _TITLES = {
 }
 
 
+def stage_title(stage: JobStage) -> str:
+    """Return such as 'Rendering'."""
+    return _TITLES[stage]
+
+
 def progress_text(report: JobReport) -> str:
     """Return such as 'Rendering 12 / 49, 8 s left'."""
     if report.stage is not JobStage.RUNNING:

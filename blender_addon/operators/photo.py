@@ -7,6 +7,7 @@ import bpy
 from bpy.props import BoolProperty, EnumProperty, StringProperty
 
 from ..blender_types import Context, OperatorResult
+from ..bridge.compat import path_options
 from ..properties import scene_settings
 from ..registration import registration_of
 
@@ -26,7 +27,7 @@ class FLEXTRAJ_OT_pick_image(bpy.types.Operator):
         ),
         options={"HIDDEN"},
     )
-    filepath: StringProperty(name="File Path", subtype="FILE_PATH", options={"SKIP_SAVE"})
+    filepath: StringProperty(name="File Path", subtype="FILE_PATH", options={"SKIP_SAVE", *path_options()})
     filter_image: BoolProperty(default=True, options={"HIDDEN", "SKIP_SAVE"})
     filter_folder: BoolProperty(default=True, options={"HIDDEN", "SKIP_SAVE"})
 

@@ -8,6 +8,7 @@ import bpy
 
 from ..blender_types import Context, Layout
 from ..client.job_reports import JobStage
+from ..client.job_texts import stage_title
 from ..properties import FlexTrajJobRow, runtime_state
 from ..registration import registration_of
 from .layout import ChildPanel, wrapped_text
@@ -39,7 +40,7 @@ class FLEXTRAJ_UL_jobs(bpy.types.UIList):
         row.label(text=item.title, icon=_ICONS.get(stage, "SORTTIME"))
         state = row.row()
         state.alignment = "RIGHT"
-        state.label(text=item.label.title() if stage is JobStage.DONE and item.label else item.text)
+        state.label(text=item.label.title() if stage is JobStage.DONE and item.label else stage_title(stage))
 
 
 class FLEXTRAJ_PT_results(ChildPanel, bpy.types.Panel):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -58,6 +61,21 @@ def test_a_failure_while_enabling_leaves_no_trace_in_blender(monkeypatch) -> Non
     with pytest.raises(RuntimeError, match="no"):
         blender_addon.register()
     assert traces() == before
+
+
+def test_a_script_that_forgets_to_disable_the_addon_ends_all_the_same(tmp_path: Path) -> None:
+    code = (
+        "import bpy, blender_addon; blender_addon.register(); bpy.ops.flextraj.dismiss_error(); print('end')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=Path(blender_addon.__file__).parents[1],
+        env=dict(os.environ, BLENDER_USER_RESOURCES=str(tmp_path)),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout.strip()) == (0, "end"), done.stderr
 
 
 def test_every_button_and_panel_follows_blenders_naming_and_has_a_tooltip() -> None:
