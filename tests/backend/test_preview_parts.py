@@ -17,7 +17,7 @@ from flextraj_backend.engines.preview.canvas import cut_out
 from flextraj_backend.engines.preview.deformation import move_pixels, set_in_motion
 from flextraj_backend.engines.preview.gradient_solve import grid_edges, smooth_vertex_motion
 from flextraj_backend.engines.preview.neighbours import nearest
-from flextraj_backend.engines.preview.rotations import local_rotations
+from flextraj_backend.engines.preview.rotations import limit_tilt, local_rotations
 from flextraj_backend.engines.preview.splatting import EMPTY, fill_cracks, splat
 from flextraj_backend.engines.preview.tracks import (
     SubjectTracks,
@@ -203,3 +203,15 @@ def test_background_points_with_outliers_still_give_the_cameras_motion():
 def test_a_still_background_is_not_resampled():
     picture = np.random.default_rng(0).integers(0, 256, (20, 30, 3)).astype(np.uint8)
     assert np.array_equal(warp_background(picture, np.eye(3)), picture)
+
+
+@pytest.mark.parametrize("degrees", [-170, -80, -20, 0, 10, 60, 120, 179])
+def test_a_limb_turned_edge_on_still_shows_its_picture(degrees: int):
+    limit = np.radians(50)
+    spin = np.array([[0.8, -0.6, 0], [0.6, 0.8, 0], [0, 0, 1]])
+    turned = (shots.turn(degrees) @ spin)[None].astype(np.float32)
+    limited = limit_tilt(turned, limit)[0]
+    assert np.allclose(limited @ limited.T, np.eye(3), atol=1e-5)
+    tilt = np.sign(degrees) * limit * np.tanh(np.radians(abs(degrees)) / limit)
+    assert np.allclose(limited, shots.turn(float(np.degrees(tilt))) @ spin, atol=1e-4)
+    assert limited[2, 2] > np.cos(limit) - 1e-5

@@ -44,7 +44,7 @@ class BindingStyle:
 
 ALIGNED = BindingStyle(12, 1.0, AffinityLaw(3.0, 0.15, 2.0), AffinityLaw(4.0, 0.25, 4.0), 0.0)
 """Rig and subject line up: every pixel knows its limb."""
-UNALIGNED = BindingStyle(24, 2.0, AffinityLaw(6.0, 0.35, 2.0), AffinityLaw(8.0, 0.5, 4.0), 0.0)
+UNALIGNED = BindingStyle(96, 5.0, AffinityLaw(6.0, 0.35, 2.0), AffinityLaw(8.0, 0.5, 4.0), 0.0)
 """Another body: pixels near a limb's outline may belong to either side, so limbs part only where they move
 far."""
 BLOCKOUT = BindingStyle(48, 4.0, None, None, 0.02)

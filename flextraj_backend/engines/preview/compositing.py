@@ -25,7 +25,7 @@ FAINT_BIAS = 0.2
 HIDDEN_DISC_LEAD = 0.018
 SHOWN_DISC_LEAD = 0.065
 """How much nearer than the shell a disc must be to cover it, in units of the extent."""
-GAP_RADIUS = 10
+GAP_RADIUS = 20
 """Half the width of the gaps that fillers of an unaligned rig may close, pixels at 720x480."""
 OUTLINE_SIGMA, OUTLINE_GAIN = 1.2, 1.45
 PINHOLE = 150
@@ -184,7 +184,9 @@ def _with_discs(
         shell = (np.isfinite(shell_depth)).astype(np.uint8)
         gaps = cv2.morphologyEx(shell, cv2.MORPH_CLOSE, disc(round(GAP_RADIUS * stage.scale)))
         disc_alpha = disc_alpha * blur(gaps.astype(np.float32), 1.0)
-    front = blur(_discs_in_front(stage, discs, image, shell_depth), 0.8) * disc_alpha
+        front = np.zeros_like(disc_alpha)
+    else:
+        front = blur(_discs_in_front(stage, discs, image, shell_depth), 0.8) * disc_alpha
     shell_alpha = alpha * (1 - front)
     total = shell_alpha + disc_alpha * (1 - shell_alpha)
     mixed = color * shell_alpha[..., None] + disc_color * (disc_alpha * (1 - shell_alpha))[..., None]

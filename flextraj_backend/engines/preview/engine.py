@@ -36,7 +36,7 @@ from flextraj_backend.engines.preview.canvas import blur, cut_out, disc
 from flextraj_backend.engines.preview.compositing import Layer, Stage, composite
 from flextraj_backend.engines.preview.deformation import set_in_motion
 from flextraj_backend.engines.preview.filler import make_filler
-from flextraj_backend.engines.preview.rotations import local_rotations
+from flextraj_backend.engines.preview.rotations import limit_tilt, local_rotations
 from flextraj_backend.engines.preview.tracks import (
     AffinityGraph,
     SubjectTracks,
@@ -58,6 +58,8 @@ FEATHER = 4.0
 """Width of the blend at the outer rim of the refilled part."""
 MIN_REACH, MAX_REACH = 0.03, 0.35
 """Bounds of the continuation beyond the border, in units of the longer side."""
+MAX_TILT = np.radians(50)
+"""Tilt that limbs of an unaligned character approach: beyond it a head would be seen edge-on."""
 REFERENCE_AREA = 720 * 480
 MIN_SCALE = 0.5
 """Pixel radii shrink no further, since edges stay about two pixels wide."""
@@ -250,6 +252,9 @@ class _Job:
                 "The fitted motion lies outside the photo: check the fit, or choose the automatic fit."
             )
         rigid = rigid_groups(tracks, self.rng)
+        if not aligned:
+            bending = ~np.isin(tracks.group, sorted(rigid))
+            rotations[:, bending] = limit_tilt(rotations[:, bending], MAX_TILT)
         layers = []
         for group, part in split_by_group(self.trajectories, mask, self.inputs.fit).items():
             self.check()

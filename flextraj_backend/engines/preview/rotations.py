@@ -56,3 +56,27 @@ def local_rotations(tracks: SubjectTracks, graph: AffinityGraph) -> NDArray[np.f
             current = np.einsum("nab,nbc->nac", rotation_matrices(turn / scale[:, None]), current)
         result[frame] = current
     return result
+
+
+def limit_tilt(rotations: NDArray[np.float32], limit: float) -> NDArray[np.float32]:
+    """Soften how far rotations turn the picture plane away from the viewer; turns within the plane stay.
+
+    A photo is a flat card: turned by a right angle it would vanish.
+
+    Args:
+        rotations: (..., 3, 3), camera space.
+        limit: radians that a tilt approaches but never reaches.
+    """
+    shape = rotations.shape
+    flat = rotations.reshape(-1, 3, 3)
+    axis = np.stack([-flat[:, 1, 2], flat[:, 0, 2], np.zeros(len(flat), np.float32)], axis=1)  # z cross R z
+    axis /= np.sqrt(np.einsum("na,na->n", axis, axis))[:, None] + 1e-9
+    tilt = np.arccos(np.clip(flat[:, 2, 2], -1, 1))
+    excess = limit * np.tanh(tilt / limit) - tilt  # not positive
+    result = flat
+    # One step of the matrix formula turns by at most MAX_STEP.
+    for _ in range(int(np.ceil(np.pi / MAX_STEP))):
+        step = np.clip(excess, -MAX_STEP, 0)
+        result = np.einsum("nab,nbc->nac", rotation_matrices(axis * step[:, None]), result)
+        excess = excess - step
+    return result.reshape(shape)
