@@ -7,6 +7,7 @@ client holds no connection and may be shared by threads. System proxies are neve
 from __future__ import annotations
 
 import hashlib
+import http
 import http.client
 import io
 import json
@@ -300,7 +301,13 @@ def _refusal(response: http.client.HTTPResponse) -> BackendError:
     try:
         details = json.loads(response.read(_MAX_LOG))["error"]
         return BackendError(str(details["message"]), ErrorCode(details["code"]), response.status)
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError, RecursionError, OSError, http.client.HTTPException):
+        if response.status == http.HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+            # The backend hangs up while the upload still runs, which may tear its explanation off.
+            return BackendError(
+                "The upload is larger than the backend's limit: send fewer points or frames, or a smaller photo.",
+                status=response.status,
+            )
         return BackendError(
             f"The backend refused the call (HTTP {response.status}): "
             "check its address, or update the add-on and the backend to the same version.",

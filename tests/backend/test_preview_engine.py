@@ -339,3 +339,11 @@ def test_the_estimate_grows_with_the_work():
     long = PreviewEngine().prepare(REQUEST, shot.trajectories)
     assert 0 < short.seconds < long.seconds
     assert short.memory_bytes < long.memory_bytes
+
+
+def test_sparse_control_is_not_pretended_to_change_the_draft() -> None:
+    shot = shots.shot([TURN], frames=3)
+    inputs = inputs_of(shot.trajectories, shot.photo, shot.mask)
+    sparse = run(replace(inputs, request=replace(REQUEST, keep_points=0.1)))
+    assert any("follows every point" in warning for warning in sparse.warnings)
+    np.testing.assert_array_equal(sparse.frames, run(inputs).frames)

@@ -23,7 +23,7 @@ def test_every_point_is_in_the_picture_and_the_camera_is_as_near_as_can_be(seed,
     assert (depth > 0).all()
     used = np.maximum(np.abs(x) / (depth * w), np.abs(y) / (depth * h))
     assert used.max() <= 0.8 + 1e-6
-    if count > 3:
+    if count > 3 and depth.min() > 2e-3:  # nearer, the camera would stand in the points
         assert used.max() > 0.8 - 1e-6
     deciding = extreme_points(points, rotation, half_extent * 0.8)
     np.testing.assert_allclose(
