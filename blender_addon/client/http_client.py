@@ -305,7 +305,7 @@ def _refusal(response: http.client.HTTPResponse) -> BackendError:
         if response.status == http.HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
             # The backend hangs up while the upload still runs, which may tear its explanation off.
             return BackendError(
-                "The upload is larger than the backend's limit: send fewer points or frames, or a smaller photo.",
+                "The upload is larger than the backend's limit: send fewer points, or a smaller photo.",
                 status=response.status,
             )
         return BackendError(
