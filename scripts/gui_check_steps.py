@@ -90,20 +90,20 @@ def session() -> Any:
     return sys.modules[f"{MODULE}.session"].current_session()
 
 
-def open_tab() -> Steps:
+def open_tab(tab: str = "FlexTraj") -> Steps:
     area = area_of("VIEW_3D")
     area.spaces.active.show_region_ui = True
     region = next(region for region in area.regions if region.type == "UI")
 
     def choose() -> bool:
         try:
-            region.active_panel_category = "FlexTraj"
+            region.active_panel_category = tab
         except (TypeError, AttributeError):
             return False
         area.tag_redraw()
-        return region.active_panel_category == "FlexTraj"
+        return region.active_panel_category == tab
 
-    yield from wait(choose, 20, "Opening the tab FlexTraj")
+    yield from wait(choose, 20, f"Opening the tab {tab}")
 
 
 def add_character() -> Any:
@@ -155,6 +155,7 @@ def steps() -> Steps:
     yield from generate()
     yield from load_result()
     yield from cancel_and_fail()
+    yield from draw_the_rest()
 
 
 def measure(owner: Any, name: str, label: str) -> None:
@@ -272,6 +273,35 @@ def cancel_and_fail() -> Steps:
         operators.ed.undo()
     yield from pause(0.5)
     must(len(state().jobs) == 3, "Undo lost the job list.")
+
+
+def draw_the_rest() -> Steps:
+    """What is closed at first: panels (as copies that are open, in a tab of their own), menu, preferences."""
+    names = ("FLEXTRAJ_PT_sampling", "FLEXTRAJ_PT_shot", "FLEXTRAJ_PT_backend")
+    copies = [open_copy(getattr(bpy.types, name)) for name in names]
+    context.scene.flextraj.source = "LIST"
+    context.scene.flextraj.frame_range = context.scene.flextraj.size = "CUSTOM"
+    context.scene.flextraj.engine = "wan"
+    yield from open_tab("Check")
+    in_sidebar(lambda: operators.wm.call_menu(name="FLEXTRAJ_MT_engines"))
+    yield from shoot("9_closed_panels")
+    for copy in copies:
+        bpy.utils.unregister_class(copy)
+    yield from ask("key", "Escape")
+    yield from open_tab()
+    yield from shoot("10_list")
+    in_sidebar(operators.flextraj.open_preferences)
+    yield from shoot("11_preferences")
+
+
+def open_copy(panel: Any) -> Any:
+    """Register a panel that draws the same under another name, on the top level and open."""
+    members = {name: value for name, value in vars(panel).items() if name.startswith(("draw", "_draw"))}
+    place = {"bl_space_type": "VIEW_3D", "bl_region_type": "UI", "bl_category": "Check"}
+    names = {"bl_idname": panel.__name__.replace("FLEXTRAJ", "CHECK"), "bl_label": panel.bl_label}
+    copy = type(names["bl_idname"], (bpy.types.Panel,), members | place | names)
+    bpy.utils.register_class(copy)
+    return copy
 
 
 def finish(problem: str) -> None:
