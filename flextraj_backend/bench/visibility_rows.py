@@ -119,7 +119,7 @@ def _frames(scene_path: Path, point_count: int, step: int) -> Iterator[_Frame]:
     from blender_addon.bridge.cameras import read_camera
     from blender_addon.bridge.evaluated_meshes import MeshReader
     from blender_addon.bridge.occluders import occluder_meshes
-    from blender_addon.bridge.scene_state import evaluated_depsgraph, preserved_scene, set_frame
+    from blender_addon.bridge.scene_state import evaluate_frame, preserved_scene
     from blender_addon.bridge.shot_sampling import choose_frames
     from flextraj_backend.scene_import import open_scene
 
@@ -133,8 +133,7 @@ def _frames(scene_path: Path, point_count: int, step: int) -> Iterator[_Frame]:
         stack.enter_context(preserved_scene(scene, view_layer))
         reader = MeshReader(view_layer)
         for number in numbers[::step]:
-            set_frame(scene, number)
-            depsgraph = evaluated_depsgraph(scene, view_layer)
+            depsgraph = evaluate_frame(scene, view_layer, number)
             states = list(reader.read(depsgraph).values())
             corners = np.concatenate(
                 [mesh.vertices[mesh.triangles] for mesh in occluder_meshes(states)]

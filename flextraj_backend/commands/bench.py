@@ -24,6 +24,7 @@ class SamplingBench(StrEnum):
     SAMPLING = "sampling"
     VISIBILITY = "visibility"
     ID_VIDEO = "id-video"
+    DEMO = "demo"
 
 
 @app.callback()
@@ -39,7 +40,7 @@ def sampling(
     json: Path | None = typer.Option(None, "--json", help="Also write the rows to this file."),
     only: SamplingBench | None = typer.Option(None, "--only", help="Measure this part alone."),
 ) -> None:
-    """Sampling, visibility and ID video on an animated rig, 49 frames at 720x480."""
+    """Sampling, visibility and ID video on an animated rig, and the demo: 49 frames at 720x480."""
     rows: list[BenchRow] = []
     for part in SamplingBench:
         if only in (None, part):
@@ -54,9 +55,9 @@ def _measure(part: SamplingBench, scene: Path | None) -> list[BenchRow]:
     # Imported only when asked for: the ID video bench needs no bpy.
     name = part.value.replace("-", "_")
     module = importlib.import_module(f"flextraj_backend.bench.{name}_rows")
-    if part is SamplingBench.ID_VIDEO:
-        return module.rows()
-    return module.rows(_scene_path(scene))
+    if part in (SamplingBench.SAMPLING, SamplingBench.VISIBILITY):
+        return module.rows(_scene_path(scene))
+    return module.rows()
 
 
 def _scene_path(scene: Path | None) -> Path:
