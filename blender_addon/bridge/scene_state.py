@@ -4,22 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import cast
+from typing import Any, cast
 
 import bpy
 
 from ..core.frame_mapping import split_frame
 
+_TRANSFORM_CHANNELS = ("location", "rotation_euler", "rotation_quaternion", "rotation_axis_angle", "scale")
+
 
 @contextmanager
 def preserved_scene(scene: bpy.types.Scene, view_layer: bpy.types.ViewLayer) -> Iterator[None]:
-    """Give frame, subframe and active camera back on exit, whatever happened.
+    """Give frame, subframe, active camera and poses back on exit, whatever happened.
+
+    Poses that are not keyed would otherwise fall back to the animation on the first frame change.
 
     Inside, objects that render but are hidden in the viewport are shown, because the viewport's depsgraph
     leaves them out; their switches come back, too.
     """
     frame, subframe = scene.frame_current, scene.frame_subframe
     camera = scene.camera
+    poses = _poses(scene)
     shown = _Shown()
     try:
         shown.show_what_renders(view_layer, view_layer.layer_collection)
@@ -29,6 +34,9 @@ def preserved_scene(scene: bpy.types.Scene, view_layer: bpy.types.ViewLayer) -> 
         scene.frame_set(frame, subframe=subframe)
         # Markers bound to cameras switch it on every frame change.
         scene.camera = camera
+        for owner, name, value in poses:
+            if tuple(getattr(owner, name)) != value:
+                setattr(owner, name, value)
 
 
 def evaluate_frame(
@@ -42,6 +50,17 @@ def evaluate_frame(
     whole, subframe = split_frame(frame)
     scene.frame_set(whole, subframe=subframe)
     return cast(bpy.types.Depsgraph, view_layer.depsgraph)
+
+
+def _poses(scene: bpy.types.Scene) -> list[tuple[Any, str, tuple[float, ...]]]:
+    """Return the transform channels of animated objects and of bones: (owner, property, value)."""
+    owners: list[Any] = []
+    for ob in scene.objects:
+        if ob.animation_data is not None:
+            owners.append(ob)
+        if ob.pose is not None:
+            owners.extend(ob.pose.bones)
+    return [(owner, name, tuple(getattr(owner, name))) for owner in owners for name in _TRANSFORM_CHANNELS]
 
 
 class _Shown:
