@@ -48,6 +48,13 @@ def animate_location(ob: Any, first: int, last: int, end=(2.0, 0.0, 0.0)) -> Non
             point.interpolation = "LINEAR"
 
 
+def two_cubes() -> None:
+    """Two moving cubes whose names are not in the order of their making."""
+    add_camera()
+    animate_location(add_cube("Zebra", (-2, 0, 0)), 1, 9, (-1, 0, 0))
+    animate_location(add_cube("Ant", (2, 0, 0)), 1, 9, (3, 1, 0))
+
+
 def sample(**settings: Any) -> TrajectorySet:
     """Sample the current scene with few points and frames."""
     wanted = {"points": 200, "model_frames": 5, "width": 180, "height": 120, **settings}

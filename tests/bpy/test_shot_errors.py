@@ -16,6 +16,7 @@ from sampling_scenes import (  # noqa: E402
     sample,
     scene,
     state_of_scene,
+    two_cubes,
 )
 
 from blender_addon.bridge.shot_sampling import sample_shot  # noqa: E402
@@ -39,11 +40,11 @@ def _refused(code: ErrorCode, match: str, **settings) -> None:
     assert state_of_scene() == before
 
 
-# --- the scene stays as it was -------------------------------------------------------------------------------
+# --- the scene stays as it was ----------------------------------------------------------------------------
 
 
 def _busy_scene() -> None:
-    _two_cubes()
+    two_cubes()
     scene().frame_set(7, subframe=0.25)
     bpy.data.objects["Ant"].hide_set(True)
     bpy.data.objects["Zebra"].select_set(True)
@@ -110,7 +111,7 @@ def test_markers_that_switch_cameras_do_not_leave_another_camera():
     assert shot.meta.camera.camera_to_world[-1, 1, 3] == pytest.approx(-20)
 
 
-# --- bad input -----------------------------------------------------------------------------------------------
+# --- bad input --------------------------------------------------------------------------------------------
 
 
 def test_no_camera():

@@ -12,9 +12,9 @@ bpy = pytest.importorskip("bpy")
 from sampling_scenes import (  # noqa: E402
     add_camera,
     add_cube,
-    animate_location,
     sample,
     scene,
+    two_cubes,
     world_positions,
 )
 
@@ -38,15 +38,9 @@ def _same_points(one, two) -> bool:
     )
 
 
-def _two_cubes() -> None:
-    add_camera()
-    animate_location(add_cube("Zebra", (-2, 0, 0)), 1, 9, (-1, 0, 0))
-    animate_location(add_cube("Ant", (2, 0, 0)), 1, 9, (3, 1, 0))
-
-
 @pytest.mark.parametrize("segment_by", list(SegmentBy))
 def test_points_are_the_same_after_saving_and_loading(tmp_path: Path, segment_by):
-    _two_cubes()
+    two_cubes()
     before = sample(segment_by=segment_by)
     path = tmp_path / "scene.blend"
     bpy.ops.wm.save_as_mainfile(filepath=str(path))
@@ -57,7 +51,7 @@ def test_points_are_the_same_after_saving_and_loading(tmp_path: Path, segment_by
 
 @pytest.mark.parametrize("segment_by", list(SegmentBy))
 def test_points_are_the_same_after_renaming(segment_by):
-    _two_cubes()
+    two_cubes()
     for index, ob in enumerate(ob for ob in scene().objects if ob.type == "MESH"):
         ob.data.materials.append(bpy.data.materials.new(f"Paint {index}"))
     before = sample(segment_by=segment_by)
@@ -71,7 +65,7 @@ def test_points_are_the_same_after_renaming(segment_by):
 
 
 def test_points_are_the_same_after_undo():
-    _two_cubes()
+    two_cubes()
     before = sample()
     with bpy.context.temp_override(window=bpy.context.window_manager.windows[0]):
         bpy.ops.ed.undo_push(message="before")
@@ -84,7 +78,7 @@ def test_points_are_the_same_after_undo():
 
 
 def test_another_object_leaves_the_points_of_the_others_alone():
-    _two_cubes()
+    two_cubes()
     alone = sample(objects=("Zebra",))
     add_cube("New", (0, 3, 0))
     together = sample()
@@ -93,12 +87,12 @@ def test_another_object_leaves_the_points_of_the_others_alone():
 
 
 def test_another_seed_gives_other_points():
-    _two_cubes()
+    two_cubes()
     assert not np.array_equal(sample(seed=1).positions, sample(seed=2).positions)
 
 
 def test_assigned_ids_stay_when_objects_are_deleted_and_a_duplicate_gets_its_own():
-    _two_cubes()
+    two_cubes()
     third = add_cube("Third", (0, 3, 0))
     assert assign_seg_ids(list(scene().objects)) == {"Zebra": 0, "Ant": 1, "Third": 2}
     bpy.data.objects.remove(bpy.data.objects["Zebra"])

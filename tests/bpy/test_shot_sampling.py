@@ -31,7 +31,7 @@ def _empty_scene():
     bpy.ops.wm.read_factory_settings(use_empty=True)
 
 
-# --- points follow what Blender evaluates --------------------------------------------------------------------
+# --- points follow what Blender evaluates -----------------------------------------------------------------
 
 
 def test_vertices_are_where_world_to_camera_view_puts_them_on_every_frame():
@@ -185,7 +185,7 @@ def test_a_particle_that_dies_stays_in_the_set_unseen():
     assert not shot.visible[-1].any()
 
 
-# --- what renders counts, what does not render does not ------------------------------------------------------
+# --- what renders counts, what does not render does not ---------------------------------------------------
 
 
 def test_objects_hidden_in_the_render_are_neither_sampled_nor_in_the_way():
@@ -259,7 +259,7 @@ def test_an_object_whose_render_visibility_ends_is_unseen_from_then_on():
     assert not shot.visible[-1].any()
 
 
-# --- colour --------------------------------------------------------------------------------------------------
+# --- colour -----------------------------------------------------------------------------------------------
 
 
 def test_points_take_the_colour_of_material_and_texture():
