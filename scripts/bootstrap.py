@@ -94,15 +94,30 @@ def venv_python(venv):
     return venv / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 
 
+def is_replaceable(venv):
+    """Whether nothing of the user's is lost when a folder becomes our environment."""
+    if not venv.is_dir():
+        return False
+    return (venv / STAMP).is_file() or not any(venv.iterdir())
+
+
 def make_environment(venv):
     python = venv_python(venv)
     if version_of([str(python)]) == WANTED:
         print(f"Environment: {venv} (already there)")
         return python
+    if venv.exists() and not is_replaceable(venv):
+        raise BootstrapError(
+            f"{venv} was not made by this script: name another folder with --venv, or move it away."
+        )
     base = find_python()
     say("Making the environment {} with {}".format(venv, " ".join(base)))
-    # --clear: what is left of an interrupted try, or an environment whose interpreter has gone, is of no use.
-    run = subprocess.run([*base, "-m", "venv", "--clear", str(venv)], check=False)
+    if venv.exists():
+        # What is left of an interrupted try, or an environment whose interpreter has gone, is of no use.
+        shutil.rmtree(venv)
+    venv.mkdir(parents=True)
+    save_stamp(venv, {})  # from now on the folder is known as ours
+    run = subprocess.run([*base, "-m", "venv", str(venv)], check=False)
     if run.returncode != 0 or version_of([str(python)]) != WANTED:
         raise BootstrapError(
             f"The virtual environment {venv} could not be made: see the message above "
@@ -117,9 +132,22 @@ def fingerprint(extra):
     return hashlib.sha256(content + str(ROOT).encode() + extra.encode()).hexdigest()
 
 
+def read_stamp(venv):
+    try:
+        installed = json.loads((venv / STAMP).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return installed if isinstance(installed, dict) else {}
+
+
+def save_stamp(venv, installed):
+    temporary = venv / (STAMP + ".new")
+    temporary.write_text(json.dumps(installed), encoding="utf-8")
+    temporary.replace(venv / STAMP)
+
+
 def install(venv, python, extra):
-    stamp = venv / STAMP
-    installed = json.loads(stamp.read_text(encoding="utf-8")) if stamp.is_file() else {}
+    installed = read_stamp(venv)
     if installed.get(extra) == fingerprint(extra):
         print(f"Packages: flextraj[{extra}] (already installed)")
         return
@@ -135,7 +163,7 @@ def install(venv, python, extra):
         problem = (probe.stderr.strip().splitlines() or ["no message"])[-1]
         raise BootstrapError(HOW_TO_GET_LIBRARIES.format(problem=problem))
     installed[extra] = fingerprint(extra)
-    stamp.write_text(json.dumps(installed), encoding="utf-8")
+    save_stamp(venv, installed)
 
 
 def checked(command, environment=None):

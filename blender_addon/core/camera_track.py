@@ -64,3 +64,15 @@ class CameraTrack:
         return CameraTrack(
             self.projection, self.focal[frames], self.principal[frames], self.camera_to_world[frames]
         )
+
+
+def same_camera(first: CameraTrack, second: CameraTrack) -> bool:
+    """Whether two cameras are equal on every frame, up to rounding."""
+    return first.projection is second.projection and all(
+        a.shape == b.shape and np.allclose(a, b, rtol=1e-6, atol=1e-6)
+        for a, b in (
+            (first.focal, second.focal),
+            (first.principal, second.principal),
+            (first.camera_to_world, second.camera_to_world),
+        )
+    )

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .camera_track import CameraTrack
+from .camera_track import CameraTrack, same_camera
 from .errors import ErrorCode, FlexTrajError
 
 SCHEMA_VERSION = 1
@@ -121,7 +121,7 @@ class TrajectorySet:
 
     def select_points(self, points: NDArray[Any] | Sequence[int]) -> TrajectorySet:
         """Keep some points: `points` is a (N,) bool mask or indices. Segments and silhouettes stay."""
-        index = np.asarray(points)
+        index = _indices(points, self.point_count, "points")
         color = self.color
         if color is not None:
             color = color[index] if color.ndim == 2 else color[:, index]
@@ -136,9 +136,7 @@ class TrajectorySet:
 
     def select_frames(self, frames: NDArray[Any] | Sequence[int] | slice) -> TrajectorySet:
         """Keep some frames, in the given order. The silhouette stays only where frame 0 stays first."""
-        index = np.arange(self.frame_count)[np.asarray(frames) if not isinstance(frames, slice) else frames]
-        if index.size == 0:
-            raise TrajectoryError("The selected frame range holds no frame: choose at least one frame.")
+        index = _indices(frames, self.frame_count, "frames")
         camera = self.meta.camera
         meta = replace(
             self.meta,
@@ -153,6 +151,18 @@ class TrajectorySet:
             silhouette=self.silhouette if index[0] == 0 else None,
             meta=meta,
         )
+
+
+def _indices(wanted: NDArray[Any] | Sequence[int] | slice, count: int, what: str) -> NDArray[np.intp]:
+    """Return a mask, indices or a slice as indices within 0 to count - 1. Raises TrajectoryError."""
+    everything = np.arange(count)
+    try:
+        index = everything[wanted if isinstance(wanted, slice) else np.asarray(wanted) if len(wanted) else []]
+    except IndexError as error:
+        raise TrajectoryError(f"The selected {what} reach beyond the set's {count} {what}.") from error
+    if index.size == 0:
+        raise TrajectoryError(f"The selection holds no {what}: choose at least one.")
+    return index
 
 
 def _refuse(name: str, problem: str) -> TrajectoryError:
@@ -188,6 +198,8 @@ def validate_meta(meta: TrajectoryMeta, frame_count: int) -> None:
         raise bad("gives two segments the same id")
     if any(not 0 <= segment.id < MAX_IDS for segment in meta.segments):
         raise bad(f"gives a segment an id outside 0 to {MAX_IDS - 1}")
+    if any(not 0 <= segment.group < MAX_IDS for segment in meta.segments):
+        raise bad(f"gives a segment a group outside 0 to {MAX_IDS - 1}")
     if meta.camera is not None:
         camera = meta.camera
         for name, array, shape in (
@@ -199,6 +211,8 @@ def validate_meta(meta: TrajectoryMeta, frame_count: int) -> None:
                 raise bad(f"holds a camera whose {name} is not {shape} finite numbers")
         if not (camera.focal > 0).all():
             raise bad("holds a camera whose focal_px is not positive")
+        if not np.abs(np.linalg.det(camera.camera_to_world)).min() > 1e-12:
+            raise bad("holds a camera whose camera_to_world cannot be inverted")
 
 
 def validate(trajectories: TrajectorySet) -> None:
@@ -250,6 +264,8 @@ def concatenate_points(sets: Sequence[TrajectorySet]) -> TrajectorySet:
         a, b = first.meta, other.meta
         if (a.width, a.height, a.fps, a.source_frames) != (b.width, b.height, b.fps, b.source_frames):
             raise TrajectoryError("Trajectory sets can be joined only where raster, frames and fps agree.")
+        if a.camera is not None and b.camera is not None and not same_camera(a.camera, b.camera):
+            raise TrajectoryError("Trajectory sets can be joined only where their cameras agree.")
     segments: list[Segment] = []
     seg_ids: list[NDArray[np.uint16]] = []
     group_offset = 0
@@ -279,7 +295,11 @@ def concatenate_points(sets: Sequence[TrajectorySet]) -> TrajectorySet:
         color=color,
         silhouette=np.concatenate(silhouettes) if len(silhouettes) == len(sets) else None,
         meta=replace(
-            first.meta, segments=tuple(segments), aligned=all(item.meta.aligned for item in sets), seed=None
+            first.meta,
+            segments=tuple(segments),
+            camera=next((item.meta.camera for item in sets if item.meta.camera is not None), None),
+            aligned=all(item.meta.aligned for item in sets),
+            seed=None,
         ),
     )
 

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import io
 import json
+import lzma
 import math
 import os
+import struct
 import tempfile
 import zipfile
 import zlib
@@ -35,6 +37,17 @@ from .trajectories import (
 _REQUIRED = ("positions", "visible", "seg_id", "traj_id", "meta")
 _OPTIONAL = ("color", "silhouette")
 _MAX_META_CHARS = 64 * 1024 * 1024
+# What zipfile raises for damaged archives, besides OSError for impossible offsets.
+_ARCHIVE_ERRORS = (
+    zipfile.BadZipFile,
+    zipfile.LargeZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    RuntimeError,
+    ValueError,
+    struct.error,
+)
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
@@ -108,12 +121,12 @@ def read_trajectories(source: Path | str | bytes) -> TrajectorySet:
     try:
         with zipfile.ZipFile(io.BytesIO(source) if isinstance(source, bytes) else source) as archive:
             return _read(archive, label)
-    except (zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, EOFError, RuntimeError) as error:
+    except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
+        raise TrajectoryError(f"{label} cannot be opened ({error.strerror}): check the path.") from error
+    except (*_ARCHIVE_ERRORS, OSError) as error:
         raise TrajectoryError(
             f"{label} is not a complete .npz archive ({error}): write it again with 'flextraj sample'."
         ) from error
-    except OSError as error:
-        raise TrajectoryError(f"{label} cannot be opened ({error.strerror}): check the path.") from error
 
 
 def _read(archive: zipfile.ZipFile, label: str) -> TrajectorySet:
@@ -215,10 +228,12 @@ def _read_header(entry: Any, bad: Any) -> tuple[np.dtype[Any], tuple[int, ...], 
             version
         ]
         shape, fortran_order, dtype = read(entry)
-    except (ValueError, KeyError, EOFError) as error:
+    except (ValueError, KeyError, EOFError, TypeError) as error:
         raise bad(f"has no readable .npy header ({error})") from error
     if dtype.hasobject:
         raise bad("holds Python objects, which are never loaded")
+    if any(type(side) is not int or side < 0 for side in shape):
+        raise bad(f"has the impossible shape {shape}")
     return dtype, shape, fortran_order
 
 
@@ -262,7 +277,7 @@ def meta_from_json(text: str) -> tuple[int, TrajectoryMeta]:
     if not isinstance(values, dict):
         raise bad("is not a JSON object")
     version = values.get("schema_version")
-    if version != SCHEMA_VERSION:
+    if type(version) is not int or version != SCHEMA_VERSION:
         raise TrajectoryError(
             f"The trajectory set has schema version {version!r}, this FlexTraj reads {SCHEMA_VERSION}: "
             "write it again with this version or update FlexTraj."
@@ -271,7 +286,7 @@ def meta_from_json(text: str) -> tuple[int, TrajectoryMeta]:
         segments = tuple(
             Segment(
                 _integer(s["id"]),
-                str(s["name"]),
+                _text(s["name"]),
                 _integer(s.get("group", 0)),
                 _truth(s.get("background", False)),
             )
@@ -290,14 +305,14 @@ def meta_from_json(text: str) -> tuple[int, TrajectoryMeta]:
         meta = TrajectoryMeta(
             width=_integer(values["width"]),
             height=_integer(values["height"]),
-            fps=float(values["fps"]),
-            source_frames=tuple(float(frame) for frame in values["source_frames"]),
+            fps=_number(values["fps"]),
+            source_frames=tuple(_number(frame) for frame in values["source_frames"]),
             segments=segments,
             camera=camera,
             aligned=_truth(values.get("aligned", False)),
             seed=None if seed is None else _integer(seed),
-            producer=str(values.get("producer", "unknown")),
-            producer_version=str(values.get("producer_version", "0")),
+            producer=_text(values.get("producer", "unknown")),
+            producer_version=_text(values.get("producer_version", "0")),
         )
     except KeyError as error:
         raise bad(f"lacks {error}") from error
@@ -315,4 +330,17 @@ def _integer(value: Any) -> int:
 def _truth(value: Any) -> bool:
     if type(value) is not bool:
         raise TypeError(f"{value!r} is not true or false")
+    return value
+
+
+def _number(value: Any) -> float:
+    if type(value) not in (int, float):
+        raise TypeError(f"{value!r} is not a number")
+    return float(value)
+
+
+def _text(value: Any) -> str:
+    if type(value) is not str:
+        raise TypeError(f"{value!r} is not text")
+    value.encode()  # a lone surrogate cannot be stored or shown
     return value

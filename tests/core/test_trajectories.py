@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import tempfile
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +23,12 @@ from blender_addon.core.trajectories import (
     concatenate_frames,
     concatenate_points,
 )
-from blender_addon.core.trajectory_file import read_trajectories, trajectories_to_bytes, write_trajectories
+from blender_addon.core.trajectory_file import (
+    meta_to_dict,
+    read_trajectories,
+    trajectories_to_bytes,
+    write_trajectories,
+)
 
 
 @st.composite
@@ -72,6 +78,15 @@ def simple(t: int = 3, n: int = 4) -> TrajectorySet:
         seg_id=np.zeros(n, np.uint16),
         traj_id=np.arange(n, dtype=np.uint16),
         meta=TrajectoryMeta(32, 24, 16.0, tuple(map(float, range(t))), (Segment(0, "Body"),)),
+    )
+
+
+def camera_track(focal: float = 500.0, pose: np.ndarray | None = None) -> CameraTrack:
+    return CameraTrack(
+        Projection.PERSPECTIVE,
+        np.full((3, 2), focal),
+        np.zeros((3, 2)),
+        np.tile(np.eye(4), (3, 1, 1)) if pose is None else pose,
     )
 
 
@@ -181,6 +196,9 @@ def test_a_wrong_array_is_named_in_one_sentence(change: dict[str, np.ndarray], w
         ({"segments": ()}, "lists 0 segments"),
         ({"segments": (Segment(1, "a"), Segment(1, "b"))}, "two segments the same id"),
         ({"segments": (Segment(70_000, "a"),)}, "outside 0 to 65535"),
+        ({"segments": (Segment(0, "a", -1),)}, "group outside 0 to 65535"),
+        ({"camera": camera_track(pose=np.zeros((3, 4, 4)))}, "camera_to_world cannot be inverted"),
+        ({"camera": camera_track(focal=-1.0)}, "focal_px is not positive"),
     ],
 )
 def test_wrong_metadata_is_refused_in_one_sentence(change: dict[str, object], words: str) -> None:
@@ -209,7 +227,9 @@ def npy(array: np.ndarray) -> bytes:
 def test_files_that_are_not_trajectory_sets_are_refused_with_the_reason(tmp_path: Path) -> None:
     data = trajectories_to_bytes(simple())
     huge = npy(np.zeros((3, 4, 3), np.float32)).replace(b"(3, 4, 3)", b"(3,40000000,3)")
+    negative = npy(np.zeros((3, 4, 3), np.float32)).replace(b"(3, 4, 3)", b"(-1,-1,3)")
     other = json.dumps({"schema_version": 2})
+    good = meta_to_dict(simple().meta)
     cases = [
         (b"not a zip", "not a complete .npz"),
         (data[:-40], "not a complete .npz"),
@@ -221,6 +241,13 @@ def test_files_that_are_not_trajectory_sets_are_refused_with_the_reason(tmp_path
         (rewrite(data, "seg_id", npy(np.array([object()] * 4))), "Python objects, which are never loaded"),
         (rewrite(data, "positions", huge), "truncated or longer"),
         (rewrite(data, "positions", npy(np.zeros((2, 4, 3), np.float32))), "'positions' holds 2 frames"),
+        (rewrite(data, "positions", negative), "impossible shape"),
+        (rewrite(data, "meta", npy(np.array(json.dumps({"schema_version": True})))), "schema version True"),
+        (rewrite(data, "meta", npy(np.array(json.dumps(good | {"fps": "30"})))), "'30' is not a number"),
+        (
+            rewrite(data, "meta", npy(np.array(json.dumps(good | {"source_frames": "123"})))),
+            "is not a number",
+        ),
     ]
     for content, words in cases:
         with pytest.raises(TrajectoryError, match=words) as caught:
@@ -230,16 +257,42 @@ def test_files_that_are_not_trajectory_sets_are_refused_with_the_reason(tmp_path
         read_trajectories(tmp_path / "missing.npz")
 
 
-@settings(deadline=None, max_examples=200)
-@given(st.data())
-def test_a_damaged_file_never_escapes_as_another_error(data: st.DataObject) -> None:
+@settings(deadline=None, max_examples=300)
+@given(st.data(), st.sampled_from([slice(None), slice(-700, None)]), st.booleans())
+def test_a_damaged_file_never_escapes_as_another_error(
+    data: st.DataObject, part: slice, on_disk: bool
+) -> None:
     content = bytearray(trajectories_to_bytes(simple()))
+    places = range(len(content))[part]  # the archive's directory, at the end, deserves more of the tries
     for _ in range(data.draw(st.integers(1, 4))):
-        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
-    try:
-        assert read_trajectories(bytes(content)).point_count == 4
-    except TrajectoryError as error:
-        assert error.message
+        content[data.draw(st.sampled_from(places))] = data.draw(st.integers(0, 255))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "shot.npz"
+        path.write_bytes(content)
+        try:
+            assert read_trajectories(path if on_disk else bytes(content)).point_count == 4
+        except TrajectoryError as error:
+            assert error.message
+            assert "cannot be opened" not in error.message
+
+
+@pytest.mark.parametrize("wanted", [[], [9], [-7], np.zeros(4, bool), slice(9, None)])
+def test_an_empty_or_impossible_selection_is_refused_in_one_sentence(wanted: list[int]) -> None:
+    with pytest.raises(TrajectoryError, match="select"):
+        simple(t=4).select_frames(wanted)
+    if not isinstance(wanted, slice):
+        with pytest.raises(TrajectoryError, match="select"):
+            simple().select_points(wanted)
+
+
+def test_shots_of_two_cameras_are_never_joined_silently() -> None:
+    near, far = (
+        replace(simple(), meta=replace(simple().meta, camera=camera_track(f))) for f in (100.0, 900.0)
+    )
+    with pytest.raises(TrajectoryError, match="cameras agree"):
+        concatenate_points([near, far])
+    joined = concatenate_points([simple(), near])
+    assert joined.meta.camera is near.meta.camera
 
 
 def test_a_set_that_cannot_be_written_leaves_the_old_file(tmp_path: Path) -> None:

@@ -112,3 +112,26 @@ def test_the_demo_tells_the_extension_which_python_runs_the_backend(
     monkeypatch.delenv("FLEXTRAJ_BACKEND_PYTHON", raising=False)
     bootstrap.run_demo(Path(sys.executable), ["--help"])
     assert Path(find_backend_python()) == Path(sys.executable)
+
+
+@pytest.mark.parametrize("files", [["thesis.txt"], ["pyvenv.cfg", "bin"]])
+def test_a_folder_of_the_users_is_never_cleared(
+    files: list[str], bootstrap: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bootstrap, "find_python", lambda: [sys.executable])
+    for name in files:
+        (tmp_path / name).write_text("mine")
+    with pytest.raises(bootstrap.BootstrapError, match="was not made by this script"):
+        bootstrap.make_environment(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(files)
+
+
+def test_a_cut_off_note_of_what_is_installed_only_means_installing_again(
+    bootstrap: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        bootstrap.subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], 0, "", "")
+    )
+    (tmp_path / bootstrap.STAMP).write_text('{"dem')
+    bootstrap.install(tmp_path, Path(sys.executable), "blender")
+    assert bootstrap.read_stamp(tmp_path) == {"blender": bootstrap.fingerprint("blender")}
