@@ -52,37 +52,37 @@ def common(
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line. Exit code 0, or 2 with one sentence on stderr (130 after Ctrl-C)."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    # Accepted anywhere on the line; the group's own option documents it.
     debug = "--debug" in arguments
-    if debug:
-        # Accepted anywhere on the line; the group's own option documents it.
-        arguments = [argument for argument in arguments if argument != "--debug"]
     try:
-        code = app(arguments, standalone_mode=False) or 0
+        code = app([argument for argument in arguments if argument != "--debug"], standalone_mode=False) or 0
         if code == INTERRUPTED:  # Newer Typers turn Ctrl-C into this code instead of an exception.
-            _fail("Stopped.", debug, INTERRUPTED)
-        sys.exit(code)
-    except typer.Abort:
-        _fail("Stopped.", debug, INTERRUPTED)
-    except _ClickException as error:
-        sentence = getattr(error, "format_message", error.__str__)().rstrip(".")
-        if not sentence:  # No command at all: the help has been printed.
-            sys.exit(USER_ERROR)
-        _fail(f"{sentence}. See 'flextraj --help'.", debug)
-    except FlexTrajError as error:
-        _fail(error.message, debug)
-    except KeyboardInterrupt:
-        _fail("Stopped.", debug, INTERRUPTED)
-    except MemoryError:
-        _fail(
-            "There is not enough memory for this: use fewer points, fewer frames or a smaller size.",
-            debug,
-        )
-    except OSError as error:
-        _fail(f"{error.filename or 'A file'} cannot be used: {error.strerror or error}.", debug)
-
-
-def _fail(sentence: str, debug: bool, code: int = USER_ERROR) -> None:
-    if debug:
-        traceback.print_exc()
-    print(f"flextraj: {sentence}", file=sys.stderr)
+            raise KeyboardInterrupt
+    except (Exception, KeyboardInterrupt) as error:
+        sentence = _sentence(error)
+        if sentence is None:
+            raise
+        if debug:
+            traceback.print_exc()
+        if sentence:
+            print(f"flextraj: {sentence}", file=sys.stderr)
+        code = INTERRUPTED if isinstance(error, (typer.Abort, KeyboardInterrupt)) else USER_ERROR
     sys.exit(code)
+
+
+def _sentence(error: BaseException) -> str | None:
+    """What the user is told about an error, "" for nothing more, None where it is a defect of the program."""
+    match error:
+        case typer.Abort() | KeyboardInterrupt():
+            return "Stopped."
+        case FlexTrajError():
+            return error.message
+        case MemoryError():
+            return "There is not enough memory for this: use fewer points, fewer frames or a smaller size."
+        case OSError():
+            return f"{error.filename or 'A file'} cannot be used: {error.strerror or error}."
+    if isinstance(error, _ClickException):
+        message = getattr(error, "format_message", error.__str__)().rstrip(".")
+        # No command at all: the help has been printed.
+        return f"{message}. See 'flextraj --help'." if message else ""
+    return None

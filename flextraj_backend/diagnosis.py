@@ -17,7 +17,7 @@ from typing import Any
 import imageio_ffmpeg
 import psutil
 
-from blender_addon.client.backend_location import backend_pointer
+from blender_addon.client.backend_location import INSTALL_COMMAND, backend_pointer
 from blender_addon.core.version import package_version
 from flextraj_backend.engines.catalog import engine_infos
 from flextraj_backend.installation import install_command
@@ -74,7 +74,7 @@ def diagnose() -> tuple[Finding, ...]:
 def _python() -> Finding:
     text = f"{platform.python_version()} at {sys.executable}"
     if sys.version_info[:2] < _WANTED_PYTHON:
-        return Finding("Python", Severity.BROKEN, text, "python3 scripts/bootstrap.py demo")
+        return Finding("Python", Severity.BROKEN, text, INSTALL_COMMAND)
     return Finding("Python", Severity.OK, text)
 
 
@@ -161,7 +161,7 @@ def _pointer() -> Finding:
         "Blender extension",
         Severity.WARNING,
         "does not know yet where this backend is",
-        "python3 scripts/bootstrap.py demo",
+        INSTALL_COMMAND,
     )
 
 

@@ -40,11 +40,25 @@ def _open(source: Path | str | bytes) -> tuple[Image.Image, str]:
         raise ImageError(f"{label} cannot be opened ({error.strerror or error}): check the path.") from error
 
 
+def _in_eight_bits(image: Image.Image) -> Image.Image:
+    """Scale deeper grey pictures to 8 bits; Pillow's own conversion would cut them off at 255."""
+    if image.mode == "F":
+        largest = 1.0
+    elif image.mode == "I" or image.mode.startswith("I;16"):
+        largest = 65535.0
+    else:
+        return image
+    values = np.asarray(image, dtype=np.float64)
+    if values.max(initial=0.0) > largest:
+        largest = float(values.max())
+    return Image.fromarray(np.round(np.clip(values / largest, 0, 1) * 255).astype(np.uint8))
+
+
 def _load(source: Path | str | bytes, mode: str) -> NDArray[np.uint8]:
     image, label = _open(source)
     with image:
         try:
-            return np.asarray(ImageOps.exif_transpose(image).convert(mode))
+            return np.asarray(_in_eight_bits(ImageOps.exif_transpose(image)).convert(mode))
         except (OSError, SyntaxError, ValueError) as error:
             raise ImageError(f"{label} is damaged ({error}): save it again as a JPEG or PNG file.") from error
 

@@ -80,6 +80,15 @@ def write_video(
     return path
 
 
+def _is_mp4(path: Path) -> bool:
+    """Whether the file starts like an .mp4 or .mov."""
+    try:
+        with path.open("rb") as file:
+            return file.read(8)[4:] == b"ftyp"
+    except OSError:
+        return False
+
+
 def _is_complete_mp4(path: Path) -> bool:
     """Whether the file is a chain of whole boxes with an index: a full disk leaves one cut off or missing."""
     kinds: set[bytes] = set()
@@ -92,6 +101,8 @@ def _is_complete_mp4(path: Path) -> bool:
                 size, kind = struct.unpack(">I4s", file.read(8))
                 if size == 1:
                     size = struct.unpack(">Q", file.read(8))[0]
+                if size == 0:  # reaches to the end of the file
+                    size = end - position
                 if size < 8:
                     return False
                 kinds.add(kind)
@@ -108,6 +119,9 @@ def read_video(path: Path, max_frames: int = 20_000) -> tuple[NDArray[np.uint8],
         VideoError: not a video, truncated, or longer than `max_frames`.
     """
     frames: list[NDArray[np.uint8]] = []
+    if _is_mp4(path) and not _is_complete_mp4(path):
+        # The decoder would return the frames before the cut without a word.
+        raise VideoError(f"The video {path} is truncated: copy or download it again.")
     try:
         reader = imageio_ffmpeg.read_frames(str(path))
         info = next(reader)

@@ -15,7 +15,8 @@ from ..core.errors import ErrorCode, FlexTrajError
 
 PYTHON_VARIABLE = "FLEXTRAJ_BACKEND_PYTHON"
 CONFIG_VARIABLE = "FLEXTRAJ_CONFIG_DIR"
-INSTALL_COMMAND = "python3 scripts/bootstrap.py demo"
+# On Windows `python3` is often a stub that opens the Store.
+INSTALL_COMMAND = ("py" if sys.platform == "win32" else "python3") + " scripts/bootstrap.py demo"
 
 
 def config_folder() -> Path:

@@ -118,7 +118,18 @@ class RenderRequest:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    try:
+        return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:  # a whole number beyond floating point
+        return False
+
+
+def _is_text(value: Any) -> bool:
+    """Whether a value is text that can be stored: no lone surrogates."""
+    try:
+        return isinstance(value, str) and len(value) <= MAX_PROMPT and value.encode() is not None
+    except UnicodeEncodeError:
+        return False
 
 
 def _check(request: RenderRequest) -> None:
@@ -147,8 +158,8 @@ def _check(request: RenderRequest) -> None:
     for name in ("prompt", "negative_prompt", "title"):
         value = getattr(request, name)
         must(
-            isinstance(value, str) and len(value) <= MAX_PROMPT,
-            f"The setting '{name}' must be text of at most {MAX_PROMPT} characters.",
+            _is_text(value),
+            f"The setting '{name}' must be Unicode text of at most {MAX_PROMPT} characters.",
         )
     must(
         type(request.seed) is int and 0 <= request.seed < 2**63,

@@ -39,10 +39,12 @@ class HostRule:
         # Rebinding needs a name of the attacker's: an address cannot be rebound.
         return name in self._names or (self._is_open and _is_address(name))
 
-    def allows_origin(self, origin: str) -> bool:
-        """Whether a web page of this origin is served by us."""
-        scheme, separator, authority = origin.partition("://")
-        return bool(separator) and scheme == "http" and self.allows(authority)
+    def allows_origin(self, origin: str, authority: str) -> bool:
+        """Whether a web page of this origin was served by the very address that the request calls.
+
+        Another port of this machine is another origin: any program may serve a page there.
+        """
+        return self.allows(authority) and origin.lower() == f"http://{authority.lower()}"
 
 
 def is_loopback(host: str) -> bool:
@@ -88,7 +90,8 @@ class GuardMiddleware:
         hosts, origins, tokens = values(b"host"), values(b"origin"), values(b"authorization")
         if len(hosts) != 1 or not self._rule.allows(hosts[0].decode("latin-1")):
             return 403, "The request's Host is not this backend's: call it by 127.0.0.1 or localhost."
-        if any(not self._rule.allows_origin(origin.decode("latin-1")) for origin in origins):
+        host = hosts[0].decode("latin-1")
+        if any(not self._rule.allows_origin(origin.decode("latin-1"), host) for origin in origins):
             return 403, "Web pages of another origin may not call this backend."
         if len(tokens) != 1 or not hmac.compare_digest(tokens[0], self._expected):
             return 401, "The token is missing or wrong: send 'Authorization: Bearer <token of this backend>'."

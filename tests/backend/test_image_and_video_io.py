@@ -112,8 +112,34 @@ def test_a_failing_frame_source_leaves_the_old_video(tmp_path: Path) -> None:
 
 
 def test_a_truncated_video_is_refused_in_one_sentence(tmp_path: Path) -> None:
+    whole = write_video(tmp_path / "clip.mp4", np.zeros((9, 48, 64, 3), np.uint8), 16).read_bytes()
+    cut = tmp_path / "cut.mp4"
+    for share in (0.05, 0.5, 0.8, 0.99):
+        cut.write_bytes(whole[: int(len(whole) * share)])
+        with pytest.raises(VideoError, match="truncated") as caught:
+            read_video(cut)
+        assert "\n" not in caught.value.message
+
+
+def test_a_file_that_is_no_video_is_refused_in_one_sentence(tmp_path: Path) -> None:
     path = tmp_path / "clip.mp4"
-    path.write_bytes(b"\0\0\0\x18ftypmp42")
+    path.write_bytes(b"this is text")
     with pytest.raises(VideoError, match="truncated or not a video") as caught:
         read_video(path)
     assert "\n" not in caught.value.message
+    with pytest.raises(VideoError, match="not a video"):
+        read_video(tmp_path / "missing.mp4")
+
+
+@pytest.mark.parametrize("ending", ["png", "tiff"])
+def test_a_sixteen_bit_mask_keeps_its_grey_levels(ending: str, tmp_path: Path) -> None:
+    ramp = np.linspace(0, 65535, 256).astype(np.uint16)[None].repeat(4, axis=0)
+    Image.fromarray(ramp).save(tmp_path / f"mask.{ending}")
+    assert read_mask(tmp_path / f"mask.{ending}").mean() == pytest.approx(0.5, abs=0.02)
+    photo = read_photo(tmp_path / f"mask.{ending}")
+    np.testing.assert_allclose(photo[0, :, 0], np.linspace(0, 255, 256), atol=1)
+
+
+def test_a_floating_point_picture_is_not_black(tmp_path: Path) -> None:
+    Image.fromarray(np.linspace(0, 1, 64, dtype=np.float32)[None].repeat(4, axis=0)).save(tmp_path / "a.tiff")
+    assert read_photo(tmp_path / "a.tiff").max() == 255

@@ -147,3 +147,12 @@ def test_another_protocol_says_that_both_sides_must_be_updated() -> None:
 def test_json_of_absurd_depth_is_a_sentence_and_not_a_crash() -> None:
     with pytest.raises(RequestError):
         RenderRequest.from_json("[" * 200_000)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"guidance_scale": 10**400}, {"title": "\ud800"}, {"prompt": "\udfff"}, {"keep_points": 10**400}],
+)
+def test_values_that_json_can_carry_but_nothing_can_store_are_refused(change: dict[str, object]) -> None:
+    with pytest.raises(RequestError, match=next(iter(change))):
+        RenderRequest.from_dict({"trajectories": "0" * 64, "image": "1" * 64, **change})

@@ -78,7 +78,15 @@ def test_a_web_page_cannot_reach_the_server_by_rebinding_its_own_name(server: Se
 
 @pytest.mark.parametrize(
     "origin",
-    ["https://evil.example", "null", "http://evil.example", "file://", "http://127.0.0.1.evil.example"],
+    [
+        "https://evil.example",
+        "null",
+        "http://evil.example",
+        "file://",
+        "http://127.0.0.1.evil.example",
+        "http://localhost:3000",
+        "http://127.0.0.1",
+    ],
 )
 def test_a_web_page_of_another_site_may_not_call(server: Server, origin: str) -> None:
     status, answer = call(server, "GET", "/v1/health", headers={"Origin": origin})
@@ -90,7 +98,7 @@ def test_a_web_page_of_another_site_may_not_call(server: Server, origin: str) ->
 def test_the_user_may_call_by_any_name_of_this_machine_and_through_a_tunnel(
     server: Server, host: str
 ) -> None:
-    headers = {"Host": host, "Origin": "http://localhost:8000"}
+    headers = {"Host": host, "Origin": f"http://{host}"}
     assert call(server, "GET", "/v1/health", headers=headers)[0] == 200
 
 
