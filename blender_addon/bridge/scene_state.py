@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from typing import Any, cast
 
 import bpy
@@ -11,6 +12,39 @@ import bpy
 from ..core.frame_mapping import split_frame
 
 _TRANSFORM_CHANNELS = ("location", "rotation_euler", "rotation_quaternion", "rotation_axis_angle", "scale")
+
+
+class SceneRestorer:
+    """Collects what to put back; on exit it is put back, the last first, whatever happened.
+
+    Each item stands alone: where the user has deleted one in the meantime, or one fails, the others still
+    come back.
+    """
+
+    def __init__(self) -> None:
+        self._stack = ExitStack()
+
+    def __enter__(self) -> SceneRestorer:
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._stack.__exit__(*error)
+
+    def later(self, restore: Callable[..., None], *arguments: Any) -> None:
+        """Call `restore(*arguments)` on exit, unless what it works on has been deleted by then."""
+        self._stack.callback(_unless_deleted, restore, *arguments)
+
+    def switch(self, owner: bpy.types.bpy_struct, name: str, value: object) -> None:
+        """Set a property of a data-block until the exit; does nothing where it has that value."""
+        before = getattr(owner, name)
+        if before != value:
+            self.later(setattr, owner, name, before)
+            setattr(owner, name, value)
+
+
+def _unless_deleted(restore: Callable[..., None], *arguments: Any) -> None:
+    with suppress(ReferenceError):
+        restore(*arguments)
 
 
 @contextmanager
@@ -22,21 +56,16 @@ def preserved_scene(scene: bpy.types.Scene, view_layer: bpy.types.ViewLayer) -> 
     Inside, objects that render but are hidden in the viewport are shown, because the viewport's depsgraph
     leaves them out; their switches come back, too.
     """
-    frame, subframe = scene.frame_current, scene.frame_subframe
-    camera = scene.camera
-    poses = _poses(scene)
-    shown = _Shown()
-    try:
-        shown.show_what_renders(view_layer, view_layer.layer_collection)
-        yield
-    finally:
-        shown.restore(view_layer)
-        scene.frame_set(frame, subframe=subframe)
+    with SceneRestorer() as restorer:
+        for owner in _posed(scene):
+            for name in _TRANSFORM_CHANNELS:
+                restorer.later(_pose, *owner, name, tuple(getattr(_posed_struct(*owner), name)))
         # Markers bound to cameras switch it on every frame change.
-        scene.camera = camera
-        for owner, name, value in poses:
-            if tuple(getattr(owner, name)) != value:
-                setattr(owner, name, value)
+        restorer.later(setattr, scene, "camera", scene.camera)
+        frame, subframe = scene.frame_current, scene.frame_subframe
+        restorer.later(partial(scene.frame_set, frame, subframe=subframe))
+        _show_what_renders(restorer, view_layer, view_layer.layer_collection, ())
+        yield
 
 
 def evaluate_frame(
@@ -52,56 +81,61 @@ def evaluate_frame(
     return cast(bpy.types.Depsgraph, view_layer.depsgraph)
 
 
-def _poses(scene: bpy.types.Scene) -> list[tuple[Any, str, tuple[float, ...]]]:
-    """Return the transform channels of animated objects and of bones: (owner, property, value)."""
-    owners: list[Any] = []
+def _posed(scene: bpy.types.Scene) -> Iterator[tuple[bpy.types.Object, str | None]]:
+    """Iterate over animated objects (object, None) and over bones (object, name)."""
     for ob in scene.objects:
         if ob.animation_data is not None:
-            owners.append(ob)
+            yield ob, None
         if ob.pose is not None:
-            owners.extend(ob.pose.bones)
-    return [(owner, name, tuple(getattr(owner, name))) for owner in owners for name in _TRANSFORM_CHANNELS]
+            for bone in ob.pose.bones:
+                yield ob, bone.name
 
 
-class _Shown:
-    """Viewport switches that were turned over."""
+def _posed_struct(ob: bpy.types.Object, bone: str | None) -> Any:
+    # By name: a bone that has been deleted would leave a dangling pointer.
+    return ob if bone is None else ob.pose and ob.pose.bones.get(bone)
 
-    def __init__(self) -> None:
-        self._objects: list[bpy.types.Object] = []
-        self._eyes: list[bpy.types.Object] = []
-        self._collections: list[bpy.types.Collection] = []
-        self._layers: list[bpy.types.LayerCollection] = []
 
-    def show_what_renders(
-        self, view_layer: bpy.types.ViewLayer, layer_collection: bpy.types.LayerCollection
-    ) -> None:
-        collection = layer_collection.collection
-        if layer_collection.exclude or collection.hide_render:
-            return
-        if collection.hide_viewport:
-            collection.hide_viewport = False
-            self._collections.append(collection)
-        if layer_collection.hide_viewport:
-            layer_collection.hide_viewport = False
-            self._layers.append(layer_collection)
-        for ob in collection.objects:
-            if ob.hide_render:
-                continue
-            if ob.hide_viewport:
-                ob.hide_viewport = False
-                self._objects.append(ob)
-            if ob.hide_get(view_layer=view_layer):
-                ob.hide_set(False, view_layer=view_layer)
-                self._eyes.append(ob)
-        for child in layer_collection.children:
-            self.show_what_renders(view_layer, child)
+def _pose(ob: bpy.types.Object, bone: str | None, name: str, value: tuple[float, ...]) -> None:
+    posed = _posed_struct(ob, bone)
+    if posed is not None and tuple(getattr(posed, name)) != value:
+        setattr(posed, name, value)
 
-    def restore(self, view_layer: bpy.types.ViewLayer) -> None:
-        for ob in self._eyes:
-            ob.hide_set(True, view_layer=view_layer)
-        for ob in self._objects:
-            ob.hide_viewport = True
-        for layer_collection in self._layers:
-            layer_collection.hide_viewport = True
-        for collection in self._collections:
-            collection.hide_viewport = True
+
+def _show_what_renders(
+    restorer: SceneRestorer,
+    view_layer: bpy.types.ViewLayer,
+    layer_collection: bpy.types.LayerCollection,
+    path: tuple[int, ...],
+) -> None:
+    collection = layer_collection.collection
+    if layer_collection.exclude or collection.hide_render:
+        return
+    path = (*path, collection.session_uid)
+    restorer.switch(collection, "hide_viewport", False)
+    if layer_collection.hide_viewport:
+        layer_collection.hide_viewport = False
+        restorer.later(_hide_layer_collection, view_layer, path)
+    for ob in collection.objects:
+        if ob.hide_render:
+            continue
+        restorer.switch(ob, "hide_viewport", False)
+        if ob.hide_get(view_layer=view_layer):
+            ob.hide_set(False, view_layer=view_layer)
+            restorer.later(_hide, view_layer, ob)
+    for child in layer_collection.children:
+        _show_what_renders(restorer, view_layer, child, path)
+
+
+def _hide(view_layer: bpy.types.ViewLayer, ob: bpy.types.Object) -> None:
+    if ob.name in view_layer.objects:
+        ob.hide_set(True, view_layer=view_layer)
+
+
+def _hide_layer_collection(view_layer: bpy.types.ViewLayer, path: tuple[int, ...]) -> None:
+    """Hide the layer collection at a path of session_uids; found again, Blender remakes them at will."""
+    found = [view_layer.layer_collection]
+    for uid in path[1:]:
+        found = [child for one in found for child in one.children if child.collection.session_uid == uid]
+    for layer_collection in found:
+        layer_collection.hide_viewport = True

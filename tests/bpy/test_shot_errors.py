@@ -80,6 +80,50 @@ def test_the_scene_is_left_as_it_was_after_an_error_in_the_middle():
     assert state_of_scene() == before
 
 
+def test_deleting_an_object_while_sampling_leaves_the_rest_of_the_scene_as_it_was():
+    two_cubes()
+    deleted, kept = add_cube("Deleted", (0, 3, 0)), add_cube("Kept", (0, 5, 0))
+    hidden = [bpy.data.collections.new("Deleted set"), bpy.data.collections.new("Kept set")]
+    for collection in hidden:
+        scene().collection.children.link(collection)
+        bpy.context.view_layer.layer_collection.children[collection.name].hide_viewport = True
+    for ob in (deleted, kept):
+        ob.hide_viewport = True
+    for name in ("Zebra", "Ant"):
+        bpy.data.objects[name].hide_set(True)
+    bpy.ops.object.armature_add()
+    bpy.context.object.name = "Rig"
+    second = add_camera((0, -20, 0))
+    animate_location(second, 1, 9)
+    scene().frame_set(7, subframe=0.25)
+    before = state_of_scene()
+    steps = sample_shot(
+        scene(), bpy.context.view_layer, SampleSettings(points=50, model_frames=9, width=90, height=60)
+    )
+    next(steps)
+    for name in ("Deleted", "Zebra", "Rig"):
+        bpy.data.objects.remove(bpy.data.objects[name])
+        del before["objects"][name]
+    bpy.data.collections.remove(hidden[0])
+    del before["collections"]["Deleted set"]
+    steps.close()
+    after = state_of_scene()
+    assert {**after, "data": None, "active": None} == {**before, "data": None, "active": None}
+    assert bpy.context.view_layer.layer_collection.children["Kept set"].hide_viewport
+
+
+def test_deleting_the_camera_while_sampling_gives_the_frame_and_visibility_back():
+    _busy_scene()
+    steps = sample_shot(
+        scene(), bpy.context.view_layer, SampleSettings(points=50, model_frames=9, width=90, height=60)
+    )
+    next(steps)
+    bpy.data.objects.remove(bpy.data.objects["Camera"])
+    steps.close()
+    assert (scene().frame_current, scene().frame_subframe, scene().camera) == (7, 0.25, None)
+    assert bpy.data.objects["Ant"].hide_get()
+
+
 def test_a_pose_that_is_not_keyed_survives():
     add_camera()
     animate_location(add_cube(), 1, 9)
