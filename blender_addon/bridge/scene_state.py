@@ -11,6 +11,8 @@ import bpy
 
 from ..core.frame_mapping import split_frame
 
+# Modifiers with `levels` for the viewport and `render_levels`.
+_WITH_RENDER_LEVELS = frozenset({"SUBSURF", "MULTIRES"})
 _TRANSFORM_CHANNELS = ("location", "rotation_euler", "rotation_quaternion", "rotation_axis_angle", "scale")
 
 
@@ -54,7 +56,7 @@ def preserved_scene(scene: bpy.types.Scene, view_layer: bpy.types.ViewLayer) -> 
     Poses that are not keyed would otherwise fall back to the animation on the first frame change.
 
     Inside, objects that render but are hidden in the viewport are shown, because the viewport's depsgraph
-    leaves them out; their switches come back, too.
+    leaves them out, and modifiers are those of the render; their switches come back, too.
     """
     with SceneRestorer() as restorer:
         for owner in _posed(scene):
@@ -65,6 +67,7 @@ def preserved_scene(scene: bpy.types.Scene, view_layer: bpy.types.ViewLayer) -> 
         frame, subframe = scene.frame_current, scene.frame_subframe
         restorer.later(partial(scene.frame_set, frame, subframe=subframe))
         _show_what_renders(restorer, view_layer, view_layer.layer_collection, ())
+        _modify_as_rendered(restorer, scene)
         yield
 
 
@@ -125,6 +128,38 @@ def _show_what_renders(
             restorer.later(_hide, view_layer, ob)
     for child in layer_collection.children:
         _show_what_renders(restorer, view_layer, child, path)
+
+
+def _modify_as_rendered(restorer: SceneRestorer, scene: bpy.types.Scene) -> None:
+    """Make modifiers evaluate as in a render, where that differs from the viewport.
+
+    Of all objects: those that do not render themselves (instanced ones, Boolean operands) shape others.
+    """
+    render = scene.render
+    if render.use_simplify:
+        restorer.switch(render, "simplify_subdivision", render.simplify_subdivision_render)
+    for ob in bpy.data.objects:
+        for modifier in ob.modifiers:
+            if modifier.show_viewport != modifier.show_render:
+                _switch_modifier(restorer, ob, modifier.name, "show_viewport", modifier.show_render)
+            if modifier.show_render and modifier.type in _WITH_RENDER_LEVELS:
+                subdivision = cast(bpy.types.SubsurfModifier, modifier)
+                if subdivision.levels != subdivision.render_levels:
+                    _switch_modifier(restorer, ob, modifier.name, "levels", subdivision.render_levels)
+
+
+def _switch_modifier(
+    restorer: SceneRestorer, ob: bpy.types.Object, modifier: str, name: str, value: object
+) -> None:
+    restorer.later(_set_modifier, ob, modifier, name, getattr(ob.modifiers[modifier], name))
+    _set_modifier(ob, modifier, name, value)
+
+
+def _set_modifier(ob: bpy.types.Object, modifier: str, name: str, value: object) -> None:
+    # By name: a modifier that has been deleted would leave a dangling pointer.
+    found = ob.modifiers.get(modifier)
+    if found is not None:
+        setattr(found, name, value)
 
 
 def _hide(view_layer: bpy.types.ViewLayer, ob: bpy.types.Object) -> None:
