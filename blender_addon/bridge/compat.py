@@ -32,6 +32,24 @@ def strip_span(strip: Any) -> tuple[int, int]:
     return int(strip.frame_final_start), int(strip.frame_final_end)
 
 
+def set_strip_end(strip: Any, end: int) -> None:
+    """Let a strip end before this frame; beyond its content it holds the last picture."""
+    if hasattr(strip, "right_handle"):
+        strip.right_handle = end
+    else:
+        strip.frame_final_duration = end - int(strip.frame_final_start)
+
+
+def add_speed_effect(editor: Any, strip: Any, channel: int, name: str) -> Any:
+    """Add a speed effect over the whole of a strip; its arguments have other names from release to release."""
+    start, end = strip_span(strip)
+    strips = strips_of(editor)
+    known = strips.bl_rna.functions["new_effect"].parameters.keys()
+    length = {"length": end - start} if "length" in known else {"frame_end": end}
+    source = {"input1" if "input1" in known else "seq1": strip}
+    return strips.new_effect(name, "SPEED", channel, start, **length, **source)
+
+
 def show_scene_in_sequencer(scene: bpy.types.Scene) -> None:
     """Let the Video Sequencer show this scene where it shows none: from 5.0 on it has a scene of its own."""
     workspace: Any = bpy.context.workspace

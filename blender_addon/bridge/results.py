@@ -2,39 +2,75 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
 import bpy
 
 from ..core.errors import ErrorCode, FlexTrajError
-from .compat import all_strips_of, open_windows, show_scene_in_sequencer, strip_span, strips_of
+from ..core.frame_mapping import FrameRange
+from .compat import (
+    add_speed_effect,
+    all_strips_of,
+    open_windows,
+    set_strip_end,
+    show_scene_in_sequencer,
+    strip_span,
+    strips_of,
+)
 
 _MAX_CHANNEL = 128
 
 
-def load_strip(scene: bpy.types.Scene, video: Path, frame_start: int, name: str) -> Any:
-    """Add the video as a movie strip on the lowest channel that is free there; return the strip.
+def load_strip(scene: bpy.types.Scene, video: Path, shot: FrameRange, name: str) -> Any:
+    """Add the video as a movie strip that keeps step with the scene; return the strip.
+
+    The sequencer shows one picture of a movie per scene frame, whatever the movie's own rate. Where the shot
+    has another number of frames, a speed effect on the channel above stretches the strip over it.
+
+    Args:
+        shot: scene frames of the video's first and last picture.
 
     Raises:
         FlexTrajError: the file is gone or is no video, or every channel is taken.
     """
-    clip_length = _checked_length(video)
+    pictures = _checked_length(video)
+    start = round(shot.first)
+    end = start + _scene_frames(shot, pictures)
     editor: Any = scene.sequence_editor or scene.sequence_editor_create()
-    taken: set[int] = set()
-    for strip in all_strips_of(editor):
-        start, end = strip_span(strip)
-        if start < frame_start + clip_length and end > frame_start:
-            taken.add(strip.channel)
-    channel = next((number for number in range(1, _MAX_CHANNEL + 1) if number not in taken), None)
-    if channel is None:
-        raise FlexTrajError(
-            "Every channel of the Video Sequencer is taken at these frames: move or remove a strip.",
-            ErrorCode.VIDEO,
-        )
-    strip = strips_of(editor).new_movie(name, str(video), channel, frame_start)
+    is_stretched = end - start != pictures
+    # Until it is cut, the strip has the length of the movie.
+    channel = _free_channel(editor, start, max(end, start + pictures), 2 if is_stretched else 1)
+    strip = strips_of(editor).new_movie(name, str(video), channel, start)
+    if is_stretched:
+        set_strip_end(strip, end)
+        add_speed_effect(editor, strip, channel + 1, f"{name} speed").speed_control = "STRETCH"
     show_scene_in_sequencer(scene)
     return strip
+
+
+def _scene_frames(shot: FrameRange, pictures: int) -> int:
+    """Scene frames that the video covers; its last picture stays as long as every other."""
+    if pictures < 2:
+        return 1
+    return max(math.floor((shot.last - shot.first) * pictures / (pictures - 1) + 0.5), 1)
+
+
+def _free_channel(editor: Any, start: int, end: int, count: int) -> int:
+    """The lowest of `count` neighbouring channels that are free from `start` to before `end`."""
+    taken: set[int] = set()
+    for strip in all_strips_of(editor):
+        first, stop = strip_span(strip)
+        if first < end and stop > start:
+            taken.add(strip.channel)
+    for channel in range(1, _MAX_CHANNEL + 2 - count):
+        if taken.isdisjoint(range(channel, channel + count)):
+            return channel
+    raise FlexTrajError(
+        "Every channel of the Video Sequencer is taken at these frames: move or remove a strip.",
+        ErrorCode.VIDEO,
+    )
 
 
 def load_clip(video: Path) -> bpy.types.MovieClip:

@@ -74,7 +74,7 @@ class JobReport:
         warnings: sentences for the user.
         folder: the job's folder once it exists.
         video: the finished video.
-        first_frame: scene frame on which the video starts.
+        first_frame, last_frame: scene frames that the video's first and last picture show.
     """
 
     key: str
@@ -91,6 +91,7 @@ class JobReport:
     folder: Path | None = None
     video: Path | None = None
     first_frame: float = 1.0
+    last_frame: float = 1.0
 
     @property
     def fraction(self) -> float:

@@ -354,5 +354,5 @@ class JobRunner:
 
 
 def _first_report(order: RenderOrder) -> JobReport:
-    first_frame = order.trajectories.meta.source_frames[0]
-    return JobReport(order.key, order.title, JobStage.WAITING, first_frame=first_frame)
+    frames = order.trajectories.meta.source_frames
+    return JobReport(order.key, order.title, JobStage.WAITING, first_frame=frames[0], last_frame=frames[-1])

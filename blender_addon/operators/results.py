@@ -12,6 +12,7 @@ from ..blender_types import Context, OperatorResult
 from ..bridge.results import load_clip, load_image, load_strip
 from ..client.job_reports import JobReport, JobStage
 from ..core.errors import FlexTrajError
+from ..core.frame_mapping import FrameRange
 from ..preferences import output_folder
 from ..registration import registration_of
 from ..session import current_session, show_error, show_session
@@ -69,7 +70,8 @@ class FLEXTRAJ_OT_load_result(bpy.types.Operator):
         try:
             if self.target == "STRIP":
                 name = f"{report.title} ({report.label})" if report.label else report.title
-                load_strip(context.scene, report.video, round(report.first_frame), name)
+                shot = FrameRange(report.first_frame, report.last_frame)
+                load_strip(context.scene, report.video, shot, name)
                 place = "the Video Sequencer"
             elif self.target == "CLIP":
                 load_clip(report.video)

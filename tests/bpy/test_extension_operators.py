@@ -379,6 +379,51 @@ def test_the_video_becomes_a_strip_where_the_shot_starts(backend: FakeBackend, s
     assert len(bpy.data.movieclips) == 0
 
 
+@pytest.mark.parametrize("last_frame", [6, 24, 600])
+def test_the_strip_keeps_step_with_the_rig_on_the_timeline(
+    backend: FakeBackend, shot: Any, last_frame: int
+) -> None:
+    shot.frame_range, shot.first_frame, shot.last_frame = "CUSTOM", 3, last_frame
+    make_video()
+    ops.flextraj.load_result(target="STRIP")
+    pictures = (last_frame - 3) / (FRAMES - 1)
+    for strip in strips():
+        assert strip.frame_final_start == 3
+        assert strip.frame_final_duration == pytest.approx(pictures * FRAMES, abs=1)
+    movie = next(strip for strip in strips() if strip.type == "MOVIE")
+    assert movie.frame_duration == FRAMES
+    speed = next(strip for strip in strips() if strip.type == "SPEED")
+    assert (speed.speed_control, speed.channel) == ("STRETCH", movie.channel + 1)
+    scene = bpy.context.scene
+    for picture in (0, 2, 4):
+        # A neighbour will do where there are more pictures than scene frames.
+        tolerance = 4 if pictures > 1 else 44
+        shown = red_of_the_sequencer(scene, round(3 + picture * pictures))
+        assert shown == pytest.approx(40 * picture, abs=tolerance)
+
+
+def red_of_the_sequencer(scene: Any, frame: int) -> float:
+    """Red of the picture that the Video Sequencer shows on a frame, 0 to 255."""
+    path = str(Path(bpy.app.tempdir) / "sequencer.png")
+    scene.render.resolution_x, scene.render.resolution_y, scene.render.resolution_percentage = 48, 32, 100
+    scene.view_settings.view_transform = "Standard"
+    scene.render.image_settings.file_format, scene.render.filepath = "PNG", path
+    scene.frame_set(frame)
+    bpy.ops.render.render(write_still=True)
+    image = bpy.data.images.load(path)
+    red = image.pixels[4 * (16 * 48 + 24)] * 255
+    bpy.data.images.remove(image)
+    return red
+
+
+def test_two_stretched_strips_do_not_cover_each_other(backend: FakeBackend, shot: Any) -> None:
+    shot.frame_range, shot.first_frame, shot.last_frame = "CUSTOM", 1, 100
+    make_video()
+    ops.flextraj.load_result(target="STRIP")
+    ops.flextraj.load_result(target="STRIP")
+    assert sorted(strip.channel for strip in strips()) == [1, 2, 3, 4]
+
+
 def test_a_second_strip_does_not_cover_the_first(backend: FakeBackend, shot: Any) -> None:
     make_video()
     ops.flextraj.load_result(target="STRIP")
