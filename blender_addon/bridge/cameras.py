@@ -6,12 +6,15 @@ from typing import cast
 
 import bpy
 import numpy as np
+from numpy.typing import NDArray
 
 from ..core.camera import CameraFrame, CameraSettings, SensorFit
 from ..core.camera_track import Projection
 from ..core.errors import ErrorCode, FlexTrajError
 
 _PROJECTIONS = {"PERSP": Projection.PERSPECTIVE, "ORTHO": Projection.ORTHOGRAPHIC}
+# Of the box that the camera's three axes span, 1 where they are at right angles.
+_SMALLEST_VOLUME = 1e-6
 
 
 def read_camera(
@@ -30,7 +33,8 @@ def read_camera(
         width, height: raster in pixels; replace the scene's size (and its percentage).
 
     Raises:
-        FlexTrajError: there is no camera, it is not in the view layer, or its lens is panoramic.
+        FlexTrajError: there is no camera, it is not in the view layer, its lens is panoramic, or its
+            transform is not finite or flat.
     """
     camera, data = _evaluated_camera(camera_object, depsgraph)
     settings = camera_settings(scene, data)
@@ -42,8 +46,7 @@ def read_camera(
         projection=settings.projection,
         focal=focal,
         principal=principal,
-        # normalized(): like the renderer, ignore the scale of the camera object and of its parents.
-        camera_to_world=np.array(camera.matrix_world.normalized(), dtype=np.float64),
+        camera_to_world=_camera_to_world(camera, cast(bpy.types.Scene, depsgraph.scene).frame_current_final),
         width=width,
         height=height,
         clip_start=data.clip_start,
@@ -80,6 +83,27 @@ def camera_settings(scene: bpy.types.Scene, data: bpy.types.Camera) -> CameraSet
         resolution_y=render.resolution_y,
         resolution_percentage=render.resolution_percentage,
     )
+
+
+def _camera_to_world(camera: bpy.types.Object, frame: float) -> NDArray[np.float64]:
+    """Return the pose of an evaluated camera, (4, 4), without scale.
+
+    Like the renderer, it ignores the scale of the camera object and of its parents.
+    """
+    pose = np.array(camera.matrix_world.normalized(), dtype=np.float64)
+    if not np.isfinite(pose).all():
+        raise FlexTrajError(
+            f"The transform of the camera '{camera.name}' is not a finite number on frame {frame:g}: "
+            "clear its transform or repair its animation, drivers and constraints.",
+            ErrorCode.NO_CAMERA,
+        )
+    if abs(np.linalg.det(pose[:3, :3])) < _SMALLEST_VOLUME:
+        raise FlexTrajError(
+            f"The camera '{camera.name}' is scaled to zero on frame {frame:g}, so it sees nothing: "
+            "set its scale and that of its parents to 1.",
+            ErrorCode.NO_CAMERA,
+        )
+    return pose
 
 
 def _evaluated_camera(

@@ -72,8 +72,9 @@ class MeshState:
     topology: MeshTopology
 
     def world_vertices(self) -> NDArray[np.float64]:
-        """Return the vertices in world space, (V, 3) float64."""
-        return self.vertices @ self.matrix_world[:3, :3].T + self.matrix_world[:3, 3]
+        """Return the vertices in world space, (V, 3) float64; broken ones are not finite."""
+        with np.errstate(invalid="ignore"):
+            return self.vertices @ self.matrix_world[:3, :3].T + self.matrix_world[:3, 3]
 
 
 @dataclass(frozen=True)
@@ -169,7 +170,7 @@ class MeshReader:
         return rendered_meshes(depsgraph, self._visibility)
 
     def read(self, depsgraph: bpy.types.Depsgraph) -> dict[MeshKey, MeshState]:
-        """Copy every rendered mesh of the depsgraph's frame; meshes without vertices are left out.
+        """Copy every rendered mesh of the depsgraph's frame; meshes that never had a vertex are left out.
 
         Raises:
             FlexTrajError: an object's transform is not finite.
@@ -178,7 +179,7 @@ class MeshReader:
         vertices_of: dict[int, NDArray[np.float32]] = {}
         topology_of: dict[int, MeshTopology] = {}
         for live in self.live_meshes(depsgraph):
-            if not live.mesh.vertices:
+            if not live.mesh.vertices and live.key not in self._topologies:
                 continue
             name = live.owner.name
             if not np.isfinite(live.matrix_world).all():

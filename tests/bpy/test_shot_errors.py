@@ -169,6 +169,34 @@ def test_a_camera_that_does_not_exist():
     _refused(ErrorCode.NO_CAMERA, "no camera 'Cam 2' in the scene: choose one of Camera", camera="Cam 2")
 
 
+@pytest.mark.parametrize("scale", [(0, 0, 0), (1, 1, 0)])
+def test_a_camera_scaled_to_zero_is_named(scale):
+    add_cube()
+    add_camera().scale = scale
+    _refused(
+        ErrorCode.NO_CAMERA, "camera 'Camera' is scaled to zero on frame 1,", first_frame=1, last_frame=9
+    )
+
+
+def test_a_camera_that_shrinks_to_zero_in_the_middle_is_named():
+    add_cube()
+    camera = add_camera()
+    for frame, scale in ((1, 1), (5, 0), (6, 1)):
+        camera.scale = (scale, scale, scale)
+        camera.keyframe_insert("scale", frame=frame)
+    _refused(
+        ErrorCode.NO_CAMERA, "camera 'Camera' is scaled to zero on frame 5,", first_frame=1, last_frame=9
+    )
+
+
+def test_a_camera_whose_place_is_not_a_number_is_named():
+    add_cube()
+    add_camera().location.x = math.nan
+    with pytest.raises(FlexTrajError, match="camera 'Camera' is not a finite number on frame 1:") as caught:
+        sample(first_frame=1, last_frame=9)
+    assert caught.value.code is ErrorCode.NO_CAMERA
+
+
 def test_an_empty_scene_and_an_empty_selection():
     add_camera()
     _refused(ErrorCode.NO_SUBJECT, "Nothing that renders has a surface", first_frame=1, last_frame=9)
@@ -222,6 +250,37 @@ def test_an_object_whose_topology_changes(modifier):
         changing.ratio = 0.2
         changing.keyframe_insert("ratio", frame=20)
     _refused(ErrorCode.TOPOLOGY, "'Sphere' changes its topology on frame", first_frame=1, last_frame=20)
+
+
+def test_an_object_that_loses_its_vertices_is_not_taken_for_hidden():
+    add_camera()
+    cube = add_cube()
+    cube.vertex_groups.new(name="Nothing")
+    mask = cube.modifiers.new("Mask", "MASK")
+    mask.vertex_group = "Nothing"
+    for frame, invert in ((1, True), (5, False)):
+        mask.invert_vertex_group = invert
+        mask.keyframe_insert("invert_vertex_group", frame=frame)
+    _refused(
+        ErrorCode.TOPOLOGY,
+        r"'Cube' changes its topology on frame 5 \(8 vertices became 0\)",
+        first_frame=1,
+        last_frame=9,
+    )
+
+
+def test_an_unsampled_object_may_lose_its_vertices():
+    add_camera()
+    add_cube("Hero")
+    wall = add_cube("Wall", (0, -4, 0), 3.0)
+    wall.vertex_groups.new(name="Nothing")
+    mask = wall.modifiers.new("Mask", "MASK")
+    mask.vertex_group = "Nothing"
+    for frame, invert in ((1, True), (5, False), (9, True)):
+        mask.invert_vertex_group = invert
+        mask.keyframe_insert("invert_vertex_group", frame=frame)
+    seen = sample(objects=("Hero",), first_frame=1, last_frame=9).visible.any(axis=1)
+    assert seen.tolist() == [False, False, True, True, False]
 
 
 def test_an_object_with_as_many_vertices_but_other_faces():
