@@ -78,7 +78,10 @@ def _place(
         for frame in frames:
             for key, state in reader.read(evaluate_frame(scene, view_layer, frame)).items():
                 if key.owner not in unwanted and (not settings.objects or key.owner in wanted):
-                    deciding.append(extreme_points(state.world_vertices(), rotation, half_extent))
+                    vertices = state.world_vertices()
+                    vertices = vertices[np.isfinite(vertices).all(axis=1)]
+                    if len(vertices):
+                        deciding.append(extreme_points(vertices, rotation, half_extent))
     if not deciding:
         raise FlexTrajError(
             "Nothing that renders has a surface in the shot: add a mesh or turn on its render visibility.",

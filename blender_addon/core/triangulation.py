@@ -51,8 +51,9 @@ def _folds_over(
 ) -> NDArray[np.bool_]:
     """Tell which quads (first corners) have both other corners on one side of their first diagonal."""
     a, b, c, d = (positions[corner_vertices[quads + corner]] for corner in range(4))
-    diagonal = c - a
-    return np.einsum("qi,qi->q", _cross(b - a, diagonal), _cross(d - a, diagonal)) > 0
+    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite renders nothing either way
+        diagonal = c - a
+        return np.einsum("qi,qi->q", _cross(b - a, diagonal), _cross(d - a, diagonal)) > 0
 
 
 def _cross(u: NDArray[np.float32], v: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -319,6 +319,35 @@ def test_a_mesh_that_is_not_sampled_hides_points_behind_it():
     assert shot.visible[-1].any()
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("lens", ["PERSP", "ORTHO"])
+def test_broken_faces_of_a_mesh_in_the_way_hide_what_they_would_hide_without_them(lens, value):
+    camera = add_camera()
+    camera.data.type = lens
+    add_cube("Seen")
+    bpy.ops.mesh.primitive_grid_add(
+        x_subdivisions=4, y_subdivisions=4, size=4, location=(0, -4, 0), rotation=(math.pi / 2, 0, 0)
+    )
+    wall = bpy.context.object
+    whole = wall.data.copy()
+    wanted = {"objects": ("Seen",), "first_frame": 1, "last_frame": 2}
+    hidden_by_whole = sample(**wanted).visible
+    left = [vertex.index for vertex in whole.vertices if vertex.co.x < -0.1]
+    for index in left:
+        wall.data.vertices[index].co.y = value
+    broken = sample(**wanted)
+    kept = [list(face.vertices) for face in whole.polygons if not set(face.vertices) & set(left)]
+    wall.data = bpy.data.meshes.new("Right half")
+    wall.data.from_pydata([vertex.co for vertex in whole.vertices], [], kept)
+    expected = sample(**wanted)
+    assert np.array_equal(broken.visible, expected.visible)
+    assert broken.silhouette is not None
+    assert expected.silhouette is not None
+    assert np.array_equal(broken.silhouette, expected.silhouette)
+    assert expected.visible.sum() > hidden_by_whole.sum()
+
+
 def test_an_object_whose_render_visibility_ends_is_unseen_from_then_on():
     add_camera()
     cube = add_cube()
