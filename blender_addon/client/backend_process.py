@@ -24,6 +24,7 @@ from .http_client import BackendClient, BackendError
 TOKEN_VARIABLE = "FLEXTRAJ_TOKEN"
 _MAX_READY_BYTES = 4096
 _LOG_TAIL_BYTES = 4096
+_LOGS_KEPT = 5
 
 
 class BackendPhase(StrEnum):
@@ -81,13 +82,14 @@ class BackendProcess:
         self._token = ""
         self._process: subprocess.Popen[bytes] | None = None
         self._ready_file: Path | None = None
+        self._log_file = self._folder / self._own_name("backend", ".log")
         self._started = 0.0
         self._state = BackendState(BackendPhase.STOPPED)
 
     @property
     def log_file(self) -> Path:
-        """The backend's log; the one of the start before is kept beside it as 'backend.previous.log'."""
-        return self._folder / "backend.log"
+        """The log of this start; those of a few earlier ones, also of other Blenders, lie beside it."""
+        return self._log_file
 
     @property
     def token(self) -> str:
@@ -107,10 +109,10 @@ class BackendProcess:
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             self._discard_ready_file()
-            self._ready_file = self._folder / f"ready-{os.getpid()}-{secrets.token_hex(4)}.json"
-            if self.log_file.exists():
-                self.log_file.replace(self._folder / "backend.previous.log")
-            with self.log_file.open("wb") as log:
+            self._ready_file = self._folder / self._own_name("ready", ".json")
+            self._log_file = self._folder / self._own_name("backend", ".log")
+            with self._log_file.open("xb") as log:
+                self._prune_logs()
                 self._process = self._spawn(self._ready_file, log.fileno())
         except OSError as error:
             return self._fail(
@@ -222,6 +224,21 @@ class BackendProcess:
             lines = [line.strip() for line in file.read().decode("utf-8", "replace").splitlines()]
         last = next((line for line in reversed(lines) if line), "it wrote nothing")
         return f"{last[:400].rstrip('.')}; see {self.log_file}."
+
+    def _own_name(self, stem: str, suffix: str) -> str:
+        """A name that no other Blender and no other start uses: they share the folder."""
+        return f"{stem}-{os.getpid()}-{secrets.token_hex(4)}{suffix}"
+
+    def _prune_logs(self) -> None:
+        """Keep the newest logs. One that cannot be removed (Windows: a backend writes it) stays."""
+        ages: list[tuple[float, Path]] = []
+        for path in self._folder.glob("backend*.log"):
+            with contextlib.suppress(OSError):
+                ages.append((path.stat().st_mtime, path))
+        others = sorted((item for item in ages if item[1] != self._log_file), reverse=True)
+        for _, path in others[_LOGS_KEPT - 1 :]:
+            with contextlib.suppress(OSError):
+                path.unlink()
 
     def _discard_ready_file(self) -> None:
         if self._ready_file is not None:

@@ -91,6 +91,7 @@ def test_a_backend_that_is_killed_shows_as_failed_and_can_be_started_again(
     backend.start()
     settled(backend)
     client = backend.client(timeout=5)
+    first_log = backend.log_file
     psutil.Process(backend.pid).kill()
     failed = wait_until(
         lambda: backend.poll() if backend.poll().phase is BackendPhase.FAILED else None, "the failure"
@@ -100,7 +101,29 @@ def test_a_backend_that_is_killed_shows_as_failed_and_can_be_started_again(
         client.health()
     backend.start()
     assert settled(backend).phase is BackendPhase.RUNNING
-    assert (backend.log_file.parent / "backend.previous.log").is_file()
+    assert first_log.is_file()
+    assert backend.log_file != first_log
+
+
+def test_an_error_quotes_the_log_of_its_own_blender_and_old_logs_do_not_pile_up(tmp_path: Path) -> None:
+    folder = tmp_path / "backend"
+    said: dict[Path, str] = {}
+    for number in range(8):
+        python = tmp_path / f"python{number}"
+        python.write_text(f"#!/bin/sh\nsleep 0.2; echo 'error of {number}'; exit 2\n")
+        python.chmod(0o755)
+    first, second = (BackendProcess(tmp_path / f"python{number}", folder) for number in (0, 1))
+    first.start()
+    second.start()
+    assert "error of 0" in settled(first).error
+    assert "error of 1" in settled(second).error
+    for number in range(2, 8):
+        backend = BackendProcess(tmp_path / f"python{number}", folder)
+        backend.start()
+        said[backend.log_file] = settled(backend).error
+    assert all(str(path) in error for path, error in said.items())
+    kept = sorted(folder.glob("*.log"))
+    assert kept == sorted(list(said)[-5:])
 
 
 @pytest.mark.parametrize(
