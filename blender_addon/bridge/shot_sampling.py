@@ -190,7 +190,7 @@ def check_settings(settings: SampleSettings) -> None:
 
 
 def choose_frames(scene: bpy.types.Scene, settings: SampleSettings) -> FrameMap:
-    """Choose the shot's scene frames. Raises FlexTrajError (FRAME_RANGE, NO_SUBJECT)."""
+    """Choose the shot's scene frames. Raises FlexTrajError (FRAME_RANGE, NO_SUBJECT, NO_CAMERA)."""
     return map_frames(
         _scene_range(scene, settings),
         scene.render.fps / scene.render.fps_base,
@@ -203,6 +203,7 @@ def _scene_range(scene: bpy.types.Scene, settings: SampleSettings) -> FrameRange
     if settings.objects:
         named = resolve_objects(scene, settings.objects)
         objects = [scene.objects[name] for name in named] + [ob for obs in named.values() for ob in obs]
+        objects += _shot_cameras(scene, settings)
     else:
         objects = list(scene.objects)
     return shot_range(
@@ -288,6 +289,14 @@ def _camera(scene: bpy.types.Scene, settings: SampleSettings) -> bpy.types.Objec
             ErrorCode.NO_CAMERA,
         )
     return camera
+
+
+def _shot_cameras(scene: bpy.types.Scene, settings: SampleSettings) -> list[bpy.types.Object]:
+    """Return the cameras of the shot: the chosen one, or the scene's and those its markers switch to."""
+    cameras = [_camera(scene, settings)]
+    if settings.camera is None:
+        cameras += [marker.camera for marker in scene.timeline_markers]
+    return [camera for camera in cameras if camera is not None]
 
 
 def _colors(
