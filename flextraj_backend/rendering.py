@@ -21,6 +21,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from blender_addon.client.messages import ResultKind
 from blender_addon.core.errors import ErrorCode, FlexTrajError
 from blender_addon.core.request import RenderRequest
 from blender_addon.core.trajectories import TrajectorySet
@@ -62,7 +63,12 @@ class OutputPaths:
     @classmethod
     def in_job_folder(cls, folder: Path) -> OutputPaths:
         """The names in a job folder of the server."""
-        return cls(folder / "video.mp4", folder / "id.mp4", folder / "color.mp4", folder / "job.json")
+        return cls(
+            folder / ResultKind.VIDEO.file_name,
+            folder / ResultKind.ID_VIDEO.file_name,
+            folder / ResultKind.COLOR_VIDEO.file_name,
+            folder / ResultKind.SIDECAR.file_name,
+        )
 
     @classmethod
     def beside(cls, video: Path) -> OutputPaths:

@@ -41,7 +41,7 @@ def set_strip_end(strip: Any, end: int) -> None:
 
 
 def add_speed_effect(editor: Any, strip: Any, channel: int, name: str) -> Any:
-    """Add a speed effect over the whole of a strip; its arguments have other names from release to release."""
+    """Add a speed effect over the whole of a strip; releases name its arguments differently."""
     start, end = strip_span(strip)
     strips = strips_of(editor)
     known = strips.bl_rna.functions["new_effect"].parameters.keys()

@@ -13,7 +13,7 @@ import io
 import json
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -85,17 +85,21 @@ class BackendClient:
         """All engines, also those that cannot run there."""
         return tuple(EngineInfo.from_dict(item) for item in self._list("/v1/engines", "engines"))
 
-    def upload(self, source: Path | bytes) -> str:
-        """Send a file or bytes unless the backend has them already; return their SHA-256 (64 hex digits)."""
+    def upload(self, source: Path | bytes, give_up: Callable[[], bool] = lambda: False) -> str:
+        """Send a file or bytes unless the backend has them already; return their SHA-256 (64 hex digits).
+
+        Args:
+            give_up: asked before each MiB; True ends the upload with a BackendError.
+        """
         with _open_source(source) as (file, size):
             digest = hashlib.sha256()
-            while chunk := file.read(_CHUNK):
+            for chunk in _chunks(file, give_up):
                 digest.update(chunk)
             sha256 = digest.hexdigest()
             if self._has_asset(sha256):
                 return sha256
             file.seek(0)
-            self._json("PUT", f"/v1/assets/{sha256}", body=file, size=size)
+            self._json("PUT", f"/v1/assets/{sha256}", body=_chunks(file, give_up), size=size)
         return sha256
 
     def submit(self, request: RenderRequest, idempotency_key: str) -> JobStatus:
@@ -103,7 +107,7 @@ class BackendClient:
         headers = {"Content-Type": "application/json", "Idempotency-Key": idempotency_key}
         body = request.to_json().encode()
         return JobStatus.from_dict(
-            self._json("POST", "/v1/jobs", body=io.BytesIO(body), size=len(body), headers=headers)
+            self._json("POST", "/v1/jobs", body=[body], size=len(body), headers=headers)
         )
 
     def jobs(self) -> tuple[JobStatus, ...]:
@@ -184,7 +188,7 @@ class BackendClient:
         self,
         method: str,
         path: str,
-        body: BinaryIO | None = None,
+        body: Iterable[bytes] | None = None,
         size: int = 0,
         headers: dict[str, str] | None = None,
     ) -> Any:
@@ -196,7 +200,7 @@ class BackendClient:
         self,
         method: str,
         path: str,
-        body: BinaryIO | None = None,
+        body: Iterable[bytes] | None = None,
         size: int = 0,
         headers: dict[str, str] | None = None,
     ) -> Iterator[http.client.HTTPResponse]:
@@ -229,7 +233,7 @@ class BackendClient:
         connection: http.client.HTTPConnection,
         method: str,
         path: str,
-        body: BinaryIO | None,
+        body: Iterable[bytes] | None,
         size: int,
         headers: dict[str, str],
     ) -> http.client.HTTPResponse:
@@ -242,12 +246,19 @@ class BackendClient:
             connection.putheader("Content-Length", str(size))
         connection.endheaders()
         try:
-            while body is not None and (chunk := body.read(_CHUNK)):
+            for chunk in body or ():
                 connection.send(chunk)
-        except (BrokenPipeError, ConnectionResetError):
+        except ConnectionError:
             # A backend that refuses an upload answers and hangs up before all of it is sent: read why.
             return connection.getresponse()
         return connection.getresponse()
+
+
+def _chunks(file: BinaryIO, give_up: Callable[[], bool]) -> Iterator[bytes]:
+    while chunk := file.read(_CHUNK):
+        if give_up():
+            raise BackendError("The upload was cancelled: press Generate to run the job again.")
+        yield chunk
 
 
 @contextmanager

@@ -17,11 +17,11 @@ from typing import Protocol
 from ..core.errors import ErrorCode, FlexTrajError
 from ..core.request import RenderRequest
 from .backend_process import BackendPhase
-from .job_folder import RESULT_FILES, TRAJECTORIES, discard, write_inputs, write_sidecar
+from .job_folder import TRAJECTORIES, discard, write_inputs
 from .job_reports import BackendReport, JobReport, JobStage, RenderOrder, Report
 from .messages import EngineInfo, JobState, JobStatus, ResultKind
 
-_MAX_FAILED_POLLS = 4
+_MAX_FAILED_CALLS = 4
 _STAGE_OF_STATE = {
     JobState.QUEUED: JobStage.QUEUED,
     JobState.RUNNING: JobStage.RUNNING,
@@ -34,7 +34,7 @@ class RenderService(Protocol):
 
     def engines(self) -> tuple[EngineInfo, ...]: ...
 
-    def upload(self, source: Path | bytes) -> str: ...
+    def upload(self, source: Path | bytes, give_up: Callable[[], bool]) -> str: ...
 
     def submit(self, request: RenderRequest, idempotency_key: str) -> JobStatus: ...
 
@@ -87,7 +87,8 @@ class _ActiveJob:
     order: RenderOrder
     id: str
     report: JobReport
-    failed_polls: int = 0
+    failed_calls: int = 0
+    is_told_to_stop: bool = False
 
 
 class _GiveUp(Exception):
@@ -247,7 +248,7 @@ class JobRunner:
             enter(JobStage.STARTING)
             service = self._connect(give_up)
             enter(JobStage.UPLOADING)
-            status = self._hand_over(service, order)
+            status = self._hand_over(service, order, give_up)
         except _GiveUp:
             self._end_cancelled(report)
         except FlexTrajError as error:
@@ -257,11 +258,24 @@ class JobRunner:
             self._active[order.key] = job
             self._take(job, status)
 
-    def _hand_over(self, service: RenderService, order: RenderOrder) -> JobStatus:
+    def _hand_over(
+        self, service: RenderService, order: RenderOrder, give_up: Callable[[], bool]
+    ) -> JobStatus:
+        def upload(source: Path) -> str:
+            try:
+                sha256 = service.upload(source, give_up)
+            except FlexTrajError as error:
+                if give_up():
+                    raise _GiveUp from error
+                raise
+            if give_up():
+                raise _GiveUp
+            return sha256
+
         request = RenderRequest(
-            trajectories=service.upload(order.folder / TRAJECTORIES),
-            image=service.upload(order.photo),
-            mask=None if order.mask is None else service.upload(order.mask),
+            trajectories=upload(order.folder / TRAJECTORIES),
+            image=upload(order.photo),
+            mask=None if order.mask is None else upload(order.mask),
             engine=order.engine,
             prompt=order.prompt,
             seed=order.seed,
@@ -272,27 +286,30 @@ class JobRunner:
 
     def _cancel_active(self, key: str) -> None:
         job = self._active.get(key)
-        if job is None or self._service is None:
-            return
-        try:
-            self._take(job, self._service.cancel(job.id))
-        except FlexTrajError as error:
-            self._finish(replace(job.report, stage=JobStage.FAILED, message=error.message, code=error.code))
+        if job is not None:
+            job.report = replace(job.report, stage=JobStage.CANCELLING)
+            self._reports.put(job.report)
+            self._follow(job)
 
     def _follow(self, job: _ActiveJob) -> None:
+        """Ask where a job stands; tell it to stop until the backend has heard it."""
         if self._service is None:
             return
         try:
-            status = self._service.job(job.id)
+            if job.order.key in self._cancelled and not job.is_told_to_stop:
+                status = self._service.cancel(job.id)
+                job.is_told_to_stop = True
+            else:
+                status = self._service.job(job.id)
         except FlexTrajError as error:
             # A machine that is busy rendering may answer late once; a backend that is gone never does.
-            job.failed_polls += 1
-            if job.failed_polls >= _MAX_FAILED_POLLS:
+            job.failed_calls += 1
+            if job.failed_calls >= _MAX_FAILED_CALLS:
                 self._finish(
                     replace(job.report, stage=JobStage.FAILED, message=error.message, code=error.code)
                 )
             return
-        job.failed_polls = 0
+        job.failed_calls = 0
         self._take(job, status)
 
     def _take(self, job: _ActiveJob, status: JobStatus) -> None:
@@ -329,12 +346,11 @@ class JobRunner:
         folder = job.order.folder
         try:
             for kind in status.results:
-                self._service.download(job.id, kind, folder / RESULT_FILES[kind])
-            write_sidecar(folder, job.order, status)
+                self._service.download(job.id, kind, folder / kind.file_name)
         except FlexTrajError as error:
             self._finish(replace(report, stage=JobStage.FAILED, message=error.message, code=error.code))
             return
-        video = folder / RESULT_FILES[ResultKind.VIDEO]
+        video = folder / ResultKind.VIDEO.file_name
         if video.is_file():
             self._finish(replace(report, stage=JobStage.DONE, video=video))
         else:

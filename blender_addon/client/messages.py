@@ -35,6 +35,21 @@ class ResultKind(StrEnum):
     VIDEO = "video"
     ID_VIDEO = "conditions/id"
     COLOR_VIDEO = "conditions/color"
+    SIDECAR = "sidecar"
+    """How the video was made (JSON): request, hashes of the inputs, fit, times, versions."""
+
+    @property
+    def file_name(self) -> str:
+        """Name of the file in a folder that holds one job."""
+        return _FILE_NAMES[self]
+
+
+_FILE_NAMES = {
+    ResultKind.VIDEO: "video.mp4",
+    ResultKind.ID_VIDEO: "id.mp4",
+    ResultKind.COLOR_VIDEO: "color.mp4",
+    ResultKind.SIDECAR: "job.json",
+}
 
 
 @dataclass(frozen=True)

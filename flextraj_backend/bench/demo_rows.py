@@ -19,8 +19,7 @@ def rows() -> list[BenchRow]:
     Raises:
         FlexTrajError: the demo cannot run here.
     """
-    from flextraj_backend.demo.local_render import SIDECAR
-    from flextraj_backend.demo.run import DemoOptions, run_demo
+    from flextraj_backend.demo.run import SIDECAR, DemoOptions, run_demo
 
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / "demo"

@@ -9,39 +9,19 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from blender_addon.client.backend_process import BackendPhase, BackendProcess
 from blender_addon.client.http_client import BackendClient
-from blender_addon.client.messages import JobState, JobStatus, ResultKind
+from blender_addon.client.messages import JobState, JobStatus
 from blender_addon.core.errors import ErrorCode, FlexTrajError
 from blender_addon.core.request import RenderRequest
-from flextraj_backend.server.job_folder import JobFolder
 
 LOOK_SECONDS = 0.1
-RESULT_NAMES = {
-    ResultKind.VIDEO: "video.mp4",
-    ResultKind.ID_VIDEO: "id.mp4",
-    ResultKind.COLOR_VIDEO: "color.mp4",
-}
-SIDECAR = "job.json"
-
-
-@dataclass(frozen=True)
-class LocalServer:
-    """A running server and where it keeps its jobs."""
-
-    client: BackendClient
-    data_folder: Path
-
-    def job_folder(self, job_id: str) -> JobFolder:
-        """The folder of a job, readable also after the server has gone."""
-        return JobFolder(self.data_folder / "jobs" / job_id)
 
 
 @contextmanager
-def local_server() -> Iterator[LocalServer]:
+def local_server() -> Iterator[BackendClient]:
     """Run `flextraj serve` while the block runs; the process is stopped in every case.
 
     Log, uploads and jobs lie in a temporary folder, which stays only after a failure: the sentence names it.
@@ -50,8 +30,7 @@ def local_server() -> Iterator[LocalServer]:
         FlexTrajError: the server does not start; the sentence says why.
     """
     folder = Path(tempfile.mkdtemp(prefix="flextraj-server-"))
-    data_folder = folder / "data"
-    process = BackendProcess(Path(sys.executable), folder, data_dir=data_folder)
+    process = BackendProcess(Path(sys.executable), folder, data_dir=folder / "data")
     is_needed = False
     try:
         state = process.start()
@@ -60,7 +39,7 @@ def local_server() -> Iterator[LocalServer]:
             state = process.poll()
         if state.phase is not BackendPhase.RUNNING:
             raise FlexTrajError(state.error, state.code or ErrorCode.BACKEND)
-        yield LocalServer(process.client(), data_folder)
+        yield process.client()
     except FlexTrajError:
         is_needed = True
         raise
@@ -99,9 +78,7 @@ def follow_job(
     return status
 
 
-def collect_results(server: LocalServer, status: JobStatus, folder: Path) -> None:
-    """Download the videos of a finished job into `folder` and put its sidecar beside them."""
+def collect_results(client: BackendClient, status: JobStatus, folder: Path) -> None:
+    """Download the results of a finished job into `folder`."""
     for kind in status.results:
-        server.client.download(status.id, kind, folder / RESULT_NAMES[kind])
-    sidecar = server.job_folder(status.id).outputs.sidecar
-    (folder / SIDECAR).write_bytes(sidecar.read_bytes())
+        client.download(status.id, kind, folder / kind.file_name)

@@ -15,13 +15,7 @@ from blender_addon.core.sample_settings import SampleProgress, SampleSettings
 from blender_addon.core.trajectories import TrajectorySet
 from blender_addon.core.trajectory_file import write_trajectories
 from flextraj_backend.demo.contact_sheet import Picture, SheetRow, build_sheet, draw_tracks
-from flextraj_backend.demo.local_render import (
-    RESULT_NAMES,
-    SIDECAR,
-    collect_results,
-    follow_job,
-    local_server,
-)
+from flextraj_backend.demo.local_render import collect_results, follow_job, local_server
 from flextraj_backend.demo.motions import FPS, FRAMES, GROOVE
 from flextraj_backend.demo.output_folder import staged_output
 from flextraj_backend.demo.scene import HEIGHT, WIDTH, DemoScene, build_scene, render_stills, save_blend
@@ -34,8 +28,9 @@ from flextraj_backend.video_io import read_video
 FOLDER = Path(__file__).resolve().parent
 PHOTO, PHOTO_MASK = FOLDER / "photo.jpg", FOLDER / "photo_mask.png"
 TRAJECTORIES, CONTACT_SHEET, BLEND = "trajectories.npz", "contact_sheet.png", "scene.blend"
-VIDEO, ID_VIDEO, COLOR_VIDEO = (
-    RESULT_NAMES[kind] for kind in (ResultKind.VIDEO, ResultKind.ID_VIDEO, ResultKind.COLOR_VIDEO)
+VIDEO, ID_VIDEO, COLOR_VIDEO, SIDECAR = (
+    kind.file_name
+    for kind in (ResultKind.VIDEO, ResultKind.ID_VIDEO, ResultKind.COLOR_VIDEO, ResultKind.SIDECAR)
 )
 SAMPLED_POINTS = 16_000
 """Over the whole body; the camera sees an eighth of it, and only seen points are kept."""
@@ -146,12 +141,12 @@ def _sample(demo: DemoScene, seed: int, report: Report) -> TrajectorySet:
 
 def _render(options: DemoOptions, staging: Path, report: Report) -> JobStatus:
     report(DemoProgress("Starting the local server"))
-    with local_server() as server:
+    with local_server() as client:
         report(DemoProgress("Uploading"))
         request = RenderRequest(
-            trajectories=server.client.upload(staging / TRAJECTORIES),
-            image=server.client.upload(PHOTO),
-            mask=server.client.upload(PHOTO_MASK),
+            trajectories=client.upload(staging / TRAJECTORIES),
+            image=client.upload(PHOTO),
+            mask=client.upload(PHOTO_MASK),
             engine=options.engine,
             prompt=PROMPT,
             seed=options.seed,
@@ -163,9 +158,9 @@ def _render(options: DemoOptions, staging: Path, report: Report) -> JobStatus:
             step = f"Server: {status.phase or status.state.value}"
             report(DemoProgress(step, status.step, max(status.steps, 1)))
 
-        status = follow_job(server.client, request, on_status)
+        status = follow_job(client, request, on_status)
         report(DemoProgress("Downloading"))
-        collect_results(server, status, staging)
+        collect_results(client, status, staging)
     return status
 
 

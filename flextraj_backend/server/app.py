@@ -150,7 +150,8 @@ def _add_results(app: FastAPI, services: Services) -> None:
         path = services.folder(status.id).result(kind)
         if status.state is not JobState.SUCCEEDED or not path.is_file():
             raise JobStoreError(f"The job is {status.state}: it has no such result.")
-        return FileResponse(path, media_type="video/mp4")
+        is_sidecar = kind is ResultKind.SIDECAR
+        return FileResponse(path, media_type="application/json" if is_sidecar else "video/mp4")
 
     @app.get("/v1/jobs/{job_id}/video")
     def video(job_id: str) -> FileResponse:
@@ -163,6 +164,10 @@ def _add_results(app: FastAPI, services: Services) -> None:
     @app.get("/v1/jobs/{job_id}/conditions/color")
     def color_video(job_id: str) -> FileResponse:
         return result(job_id, ResultKind.COLOR_VIDEO)
+
+    @app.get("/v1/jobs/{job_id}/sidecar")
+    def sidecar(job_id: str) -> FileResponse:
+        return result(job_id, ResultKind.SIDECAR)
 
     @app.get("/v1/jobs/{job_id}/log")
     def log(job_id: str) -> Response:

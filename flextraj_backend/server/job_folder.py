@@ -64,12 +64,7 @@ class JobFolder:
 
     def result(self, kind: ResultKind) -> Path:
         """Path of a result, which may not be there yet."""
-        outputs = self.outputs
-        return {
-            ResultKind.VIDEO: outputs.video,
-            ResultKind.ID_VIDEO: outputs.ids,
-            ResultKind.COLOR_VIDEO: outputs.color,
-        }[kind]
+        return self.path / kind.file_name
 
     def results(self) -> tuple[ResultKind, ...]:
         """The results that are there."""

@@ -32,7 +32,7 @@ class FakeRenderService:
         missing = EngineInfo("wan", "Wan 2.2", False, "The weights are missing: download them.")
         return EngineInfo("preview", "Preview", True), missing
 
-    def upload(self, source: Path | bytes) -> str:
+    def upload(self, source: Path | bytes, give_up: Callable[[], bool] = lambda: False) -> str:
         assert isinstance(source, Path)
         self.uploads.append(source)
         return f"{len(self.uploads):064x}"

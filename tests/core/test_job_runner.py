@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections.abc import Callable
@@ -35,13 +34,16 @@ class FakeService:
         self.cancelled: list[str] = []
         self.upload_error: FlexTrajError | None = None
         self.poll_errors: list[FlexTrajError] = []
+        self.cancel_errors: list[FlexTrajError] = []
         self.before_upload: Callable[[], None] = lambda: None
 
     def engines(self) -> tuple[EngineInfo, ...]:
         return (EngineInfo("preview", "Preview", True),)
 
-    def upload(self, source: Path | bytes) -> str:
+    def upload(self, source: Path | bytes, give_up: Callable[[], bool]) -> str:
         self.before_upload()
+        if give_up():
+            raise FlexTrajError("The upload was cancelled.", ErrorCode.BACKEND)
         if self.upload_error is not None:
             raise self.upload_error
         self.uploads.append(source if isinstance(source, bytes) else source.read_bytes())
@@ -58,6 +60,8 @@ class FakeService:
         return self.states.pop(0) if len(self.states) > 1 else self.states[0]
 
     def cancel(self, job_id: str) -> JobStatus:
+        if self.cancel_errors:
+            raise self.cancel_errors.pop(0)
         self.cancelled.append(job_id)
         self.states = [JobStatus(job_id, JobState.CANCELLED, "preview")]
         return JobStatus(job_id, JobState.CANCELLING, "preview")
@@ -175,7 +179,8 @@ def test_a_finished_job_leaves_its_videos_and_a_sidecar_in_its_folder(start, ord
     assert (last.label, last.warnings, last.first_frame) == ("motion draft", ("The fit is rough.",), 5.0)
     found = {path.name for path in order.folder.iterdir()}
     assert found == {"trajectories.npz", "video.mp4", "id.mp4", "color.mp4", "job.json"}
-    assert json.loads((order.folder / "job.json").read_text())["job"]["label"] == "motion draft"
+    # The sidecar is the backend's own, which alone knows fit, hashes and versions.
+    assert (order.folder / "job.json").read_text() == ResultKind.SIDECAR.value
     assert not runner.has_work
 
 
@@ -216,6 +221,43 @@ def test_cancelling_a_running_job_reaches_the_backend_and_leaves_no_folder(start
     runner.cancel(order.key)
     assert until_finished(runner)[-1].stage is JobStage.CANCELLED
     assert service.cancelled == ["job1"]
+    assert not order.folder.exists()
+
+
+def test_a_cancel_that_the_busy_backend_missed_is_said_again_until_it_heard(
+    start, order: RenderOrder
+) -> None:
+    service = FakeService(running(1))
+    service.cancel_errors = [FlexTrajError("It did not answer within 10 s.", ErrorCode.BACKEND)] * 3
+    runner = start(FakeBackend(service))
+    runner.submit(order)
+    wait_until(lambda: bool(service.requests))
+    runner.cancel(order.key)
+    reports = until_finished(runner)
+    assert reports[-1].stage is JobStage.CANCELLED
+    assert reports[-2].stage is JobStage.CANCELLING
+    assert service.cancelled == ["job1"]
+
+
+def test_a_cancel_that_no_backend_hears_ends_with_its_sentence(start, order: RenderOrder) -> None:
+    service = FakeService(running(1))
+    service.cancel_errors = [FlexTrajError("It does not answer.", ErrorCode.BACKEND)] * 50
+    runner = start(FakeBackend(service))
+    runner.submit(order)
+    wait_until(lambda: bool(service.requests))
+    runner.cancel(order.key)
+    last = until_finished(runner)[-1]
+    assert (last.stage, last.message) == (JobStage.FAILED, "It does not answer.")
+
+
+def test_cancelling_during_the_upload_submits_nothing(start, order: RenderOrder) -> None:
+    service = FakeService(running(1))
+    runner = start(FakeBackend(service))
+    service.before_upload = lambda: runner.cancel(order.key)
+    runner.submit(order)
+    assert until_finished(runner)[-1].stage is JobStage.CANCELLED
+    assert not service.uploads
+    assert not service.requests
     assert not order.folder.exists()
 
 

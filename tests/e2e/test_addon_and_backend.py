@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -73,7 +74,21 @@ def test_generate_in_blender_makes_a_video_through_the_real_backend_and_leaves_n
     )
     frames, _fps = read_video(Path(said["VIDEO"]))
     assert frames.shape == (5, 64, 96, 3)
+    check_that_the_fit_can_be_used_again(Path(said["VIDEO"]).parent, photo, environment)
     deadline = time.monotonic() + 10
     while psutil.pid_exists(int(said["PID"])):
         assert time.monotonic() < deadline, "the backend outlived Blender"
         time.sleep(0.05)
+
+
+def check_that_the_fit_can_be_used_again(folder: Path, photo: Path, environment: dict[str, str]) -> None:
+    """The sidecar in the job's folder holds the fit, and `flextraj render` takes it."""
+    fit = json.loads((folder / "job.json").read_text())["fit"]["matrix"]
+    again = folder / "again.mp4"
+    command = [sys.executable, "-m", "flextraj_backend", "render", str(folder / "trajectories.npz")]
+    command += ["--image", str(photo), "--fit", str(folder / "job.json"), "-o", str(again)]
+    done = subprocess.run(
+        command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(again.with_suffix(".json").read_text())["fit"]["matrix"] == fit

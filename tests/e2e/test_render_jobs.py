@@ -38,7 +38,7 @@ def test_a_photo_and_trajectories_become_a_video_with_its_conditions_and_story(
     assert status.fraction == 1.0
     assert status.finished is not None and status.finished >= status.created
     assert set(status.results) == set(ResultKind)
-    for kind in ResultKind:
+    for kind in (ResultKind.VIDEO, ResultKind.ID_VIDEO, ResultKind.COLOR_VIDEO):
         video = server.client.download(status.id, kind, tmp_path / f"{kind.name}.mp4")
         frames, fps = read_video(video)
         assert frames.shape == (tiny_shot.FRAMES, tiny_shot.HEIGHT, tiny_shot.WIDTH, 3)
@@ -46,7 +46,9 @@ def test_a_photo_and_trajectories_become_a_video_with_its_conditions_and_story(
     first = read_video(tmp_path / "VIDEO.mp4")[0][0].astype(int)
     assert abs(first - tiny_shot.photo().astype(int)).mean() < 4
     folder = server.job_folder(status.id)
-    sidecar = json.loads((folder / "job.json").read_text())
+    downloaded = server.client.download(status.id, ResultKind.SIDECAR, tmp_path / "job.json")
+    assert downloaded.read_bytes() == (folder / "job.json").read_bytes()
+    sidecar = json.loads(downloaded.read_text())
     assert sidecar["label"] == status.label
     assert sidecar["warnings"] == list(status.warnings)
     assert sidecar["inputs_sha256"]["image"] == request.image
