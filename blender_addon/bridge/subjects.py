@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -14,7 +14,15 @@ from ..core.errors import ErrorCode, FlexTrajError
 from ..core.sample_settings import SampleMode, SampleSettings, SegmentBy
 from ..core.trajectories import Segment
 from .evaluated_meshes import LiveMesh, MeshKey, MeshState
-from .seg_ids import SURFACE_TYPES, collections_in_order, objects_in_order, resolve_seg_ids
+from .seg_ids import (
+    NO_MATERIAL_UID,
+    SURFACE_TYPES,
+    collection_seg_ids,
+    collections_in_order,
+    material_seg_ids,
+    objects_in_order,
+    resolve_seg_ids,
+)
 
 NO_MATERIAL = "No Material"
 
@@ -66,7 +74,7 @@ def surface_owner(live: LiveMesh) -> SurfaceOwner:
     for slot in live.source.material_slots:
         material = slot.material
         materials.append(
-            (-1, NO_MATERIAL)
+            (NO_MATERIAL_UID, NO_MATERIAL)
             if material is None
             else (cast(bpy.types.ID, material.original).session_uid, material.name)
         )
@@ -134,7 +142,7 @@ def armature_of(ob: bpy.types.Object) -> bpy.types.Object | None:
 def choose_subjects(
     scene: bpy.types.Scene,
     settings: SampleSettings,
-    surfaces: Iterable[SurfaceOwner],
+    surfaces: Sequence[SurfaceOwner],
     states: Mapping[MeshKey, MeshState],
 ) -> Subjects:
     """Choose meshes and sort their triangles into segments.
@@ -167,17 +175,19 @@ def choose_subjects(
             chosen_uids |= uids
     background_uids = _background(scene, settings, chosen_uids)
     position = {ob.session_uid: index for index, ob in enumerate(objects_in_order(scene))}
-    chosen = sorted(
-        (surface for surface in rendered if surface.key.owner in chosen_uids),
-        key=lambda surface: (position.get(surface.key.owner, len(position)), surface.key.instance),
+    in_order = sorted(
+        surfaces, key=lambda surface: (position.get(surface.key.owner, len(position)), surface.key.instance)
     )
+    eligible = {surface.key for surface in rendered if surface.key.owner in chosen_uids}
+    chosen = [surface for surface in in_order if surface.key in eligible]
     if not chosen:
         raise FlexTrajError(
             "Nothing that renders has a surface on the first frame: "
             "add a mesh or turn on its render visibility.",
             ErrorCode.NO_SUBJECT,
         )
-    return _segments(scene, settings.segment_by, chosen, states, background_uids)
+    seg_ids = _seg_ids(scene, settings.segment_by, in_order)
+    return _segments(scene, settings.segment_by, seg_ids, chosen, states, background_uids)
 
 
 def _has_extent(state: MeshState) -> bool:
@@ -208,37 +218,41 @@ class _SegmentBuilder:
     patches: list[tuple[SurfaceOwner, NDArray[np.int64], NDArray[np.int64]]]
 
 
+def _seg_ids(scene: bpy.types.Scene, segment_by: SegmentBy, surfaces: list[SurfaceOwner]) -> dict[int, int]:
+    """Return the SegIDs of whatever may be a segment, chosen or not: session_uid to id."""
+    if segment_by is SegmentBy.COLLECTION:
+        return collection_seg_ids(scene)
+    if segment_by is SegmentBy.OBJECT:
+        return resolve_seg_ids(scene)
+    ids = material_seg_ids(scene)
+    for surface in surfaces:  # geometry nodes bring materials that are in no slot
+        for identity, _ in surface.materials or ((NO_MATERIAL_UID, NO_MATERIAL),):
+            ids.setdefault(identity, len(ids))
+    return ids
+
+
 def _segments(
     scene: bpy.types.Scene,
     segment_by: SegmentBy,
+    seg_ids: Mapping[int, int],
     chosen: list[SurfaceOwner],
     states: Mapping[MeshKey, MeshState],
     background_uids: set[int],
 ) -> Subjects:
-    object_ids = resolve_seg_ids(scene) if segment_by is SegmentBy.OBJECT else {}
     collection_of = _collection_names(scene) if segment_by is SegmentBy.COLLECTION else {}
     builders: dict[int, _SegmentBuilder] = {}
     for surface in chosen:
         state = states[surface.key]
-        uid = surface.key.owner
-        every_triangle = np.arange(len(state.topology.triangles))
-        every_vertex = np.arange(state.topology.vertex_count)
-        if segment_by is SegmentBy.OBJECT:
-            parts = [(uid, surface.owner.name, object_ids[uid], every_triangle, every_vertex)]
-        elif segment_by is SegmentBy.COLLECTION:
-            identity, name = collection_of[uid]
-            parts = [(identity, name, len(builders), every_triangle, every_vertex)]
+        if segment_by is SegmentBy.MATERIAL:
+            parts = list(_by_material(surface, state))
         else:
-            parts = [
-                (identity, name, len(builders) + new, triangles, vertices)
-                for new, (identity, name, triangles, vertices) in enumerate(_by_material(surface, state))
-            ]
-        for identity, name, seg_id, triangles, vertices in parts:
-            if identity not in builders:
-                if segment_by is not SegmentBy.OBJECT:
-                    seg_id = len(builders)
-                builders[identity] = _SegmentBuilder(name, seg_id, [])
-            builders[identity].patches.append((surface, triangles, vertices))
+            uid = surface.key.owner
+            identity, name = collection_of[uid] if collection_of else (uid, surface.owner.name)
+            every_triangle = np.arange(len(state.topology.triangles))
+            parts = [(identity, name, every_triangle, np.arange(state.topology.vertex_count))]
+        for identity, name, triangles, vertices in parts:
+            builder = builders.setdefault(identity, _SegmentBuilder(name, seg_ids[identity], []))
+            builder.patches.append((surface, triangles, vertices))
     ordered = sorted(builders.values(), key=lambda builder: builder.seg_id)
     groups = _groups([[surface.owner for surface, _, _ in builder.patches] for builder in ordered])
     segments = []
@@ -266,7 +280,7 @@ def _by_material(
     surface: SurfaceOwner, state: MeshState
 ) -> Iterator[tuple[int, str, NDArray[np.int64], NDArray[np.int64]]]:
     """Split a mesh by material: (identity, name, triangles, vertices) in the order of the slots."""
-    slots = surface.materials or ((-1, NO_MATERIAL),)
+    slots = surface.materials or ((NO_MATERIAL_UID, NO_MATERIAL),)
     slot_of_triangle = np.clip(state.topology.triangle_materials, 0, len(slots) - 1)
     identities = np.array([identity for identity, _ in slots], dtype=np.int64)
     for identity, name in dict(slots).items():

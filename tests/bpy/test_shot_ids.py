@@ -18,7 +18,7 @@ from sampling_scenes import (  # noqa: E402
     world_positions,
 )
 
-from blender_addon.bridge.seg_ids import SEG_ID_PROPERTY, assign_seg_ids  # noqa: E402
+from blender_addon.bridge.seg_ids import SEG_ID_PROPERTY, assign_seg_ids, resolve_seg_ids  # noqa: E402
 from blender_addon.core.sample_settings import (  # noqa: E402
     SegmentBy,
 )
@@ -107,6 +107,99 @@ def test_assigned_ids_stay_when_objects_are_deleted_and_a_duplicate_gets_its_own
     assert third[SEG_ID_PROPERTY] == 2
 
 
+def _duplicate(ob):
+    """As Shift-D does."""
+    bpy.ops.object.select_all(action="DESELECT")
+    ob.select_set(True)
+    bpy.context.view_layer.objects.active = ob
+    bpy.ops.object.duplicate()
+    copy = bpy.context.object
+    assert copy[SEG_ID_PROPERTY] == ob[SEG_ID_PROPERTY]
+    return copy
+
+
+def _move_to_last_collection(*objects) -> None:
+    last = bpy.data.collections.new("Last")
+    scene().collection.children.link(last)
+    for ob in objects:
+        ob.users_collection[0].objects.unlink(ob)
+        last.objects.link(ob)
+
+
+def _reload(path: Path) -> None:
+    bpy.ops.wm.save_as_mainfile(filepath=str(path))
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+    bpy.ops.wm.open_mainfile(filepath=str(path))
+
+
+def _ids() -> dict[str, int]:
+    by_uid = resolve_seg_ids(scene())
+    return {ob.name: by_uid[ob.session_uid] for ob in scene().objects if ob.session_uid in by_uid}
+
+
+def test_an_assigned_id_stays_with_the_original_when_it_moves_behind_its_duplicate(tmp_path: Path):
+    two_cubes()
+    assign_seg_ids(list(scene().objects))
+    zebra = bpy.data.objects["Zebra"]
+    assert _duplicate(zebra).name == "Zebra.001"
+    _move_to_last_collection(zebra)
+    expected = {"Zebra": 0, "Ant": 1, "Zebra.001": 2}
+    assert _ids() == expected
+    _reload(tmp_path / "scene.blend")
+    assert _ids() == expected
+
+
+def test_an_assigned_id_stays_with_a_renamed_original(tmp_path: Path):
+    two_cubes()
+    assign_seg_ids(list(scene().objects))
+    zebra = bpy.data.objects["Zebra"]
+    _duplicate(zebra)
+    zebra.name = "Zoo"
+    _move_to_last_collection(zebra)
+    expected = {"Zoo": 0, "Ant": 1, "Zebra.001": 2}
+    assert _ids() == expected
+    _reload(tmp_path / "scene.blend")
+    assert _ids() == expected
+
+
+def test_an_assigned_id_stays_with_the_original_when_its_duplicate_takes_its_name(tmp_path: Path):
+    two_cubes()
+    assign_seg_ids(list(scene().objects))
+    zebra = bpy.data.objects["Zebra"]
+    copy = _duplicate(zebra)
+    zebra.name = "Zoo"
+    copy.name = "Zebra"
+    _move_to_last_collection(zebra)
+    expected = {"Zoo": 0, "Ant": 1, "Zebra": 2}
+    assert _ids() == expected
+    assign_seg_ids([zebra])
+    assert copy[SEG_ID_PROPERTY] == 2
+    _reload(tmp_path / "scene.blend")
+    assert _ids() == expected
+
+
+def test_an_assigned_id_stays_with_the_original_after_undo():
+    two_cubes()
+    assign_seg_ids(list(scene().objects))
+    with bpy.context.temp_override(window=bpy.context.window_manager.windows[0]):
+        _duplicate(bpy.data.objects["Zebra"])
+        _move_to_last_collection(bpy.data.objects["Zebra"])
+        bpy.ops.ed.undo_push(message="before")
+        add_cube("New")
+        bpy.ops.ed.undo_push(message="after")
+        bpy.ops.ed.undo()
+    assert _ids() == {"Zebra": 0, "Ant": 1, "Zebra.001": 2}
+
+
+def test_an_id_stored_by_hand_stays_with_the_older_object():
+    two_cubes()
+    zebra = bpy.data.objects["Zebra"]
+    zebra[SEG_ID_PROPERTY] = 7
+    _duplicate(zebra)
+    _move_to_last_collection(zebra)
+    assert _ids()["Zebra"] == 7
+
+
 def test_collections_and_materials_can_be_the_segments():
     add_camera()
     red, blue = bpy.data.materials.new("Red"), bpy.data.materials.new("Blue")
@@ -128,6 +221,78 @@ def test_collections_and_materials_can_be_the_segments():
     for index in range(2):
         side = world[by_material.seg_id == index, 0] > 0
         assert side.mean() == pytest.approx(0.5, abs=0.02)
+
+
+@pytest.mark.parametrize("segment_by", [SegmentBy.COLLECTION, SegmentBy.MATERIAL])
+def test_choosing_fewer_objects_leaves_ids_and_points_of_their_collections_and_materials_alone(segment_by):
+    add_camera()
+    for index, name in enumerate(("One", "Two", "Three")):
+        cube = add_cube(name, (3 * index - 3, 0, 0))
+        cube.data.materials.append(bpy.data.materials.new(f"Paint {name}"))
+        collection = bpy.data.collections.new(f"Set {name}")
+        scene().collection.children.link(collection)
+        scene().collection.objects.unlink(cube)
+        collection.objects.link(cube)
+    every = sample(segment_by=segment_by, first_frame=1, last_frame=2)
+    last = sample(objects=("Three",), segment_by=segment_by, first_frame=1, last_frame=2)
+    assert last.meta.segments[0].id == every.meta.segments[2].id
+    assert last.meta.segments[0].name.endswith("Three")
+    assert np.array_equal(last.positions, every.positions[:, every.seg_id == 2])
+    bpy.data.objects["One"].hide_render = True
+    fewer = sample(segment_by=segment_by, first_frame=1, last_frame=2)
+    assert fewer.meta.segments[-1].id == every.meta.segments[2].id
+
+
+def test_materials_of_instanced_objects_keep_their_ids_when_fewer_objects_are_chosen():
+    add_camera()
+    source = bpy.data.collections.new("Source")
+    for name in ("Plain", "Painted"):
+        cube = add_cube(name, (len(name), 0, 0))
+        scene().collection.objects.unlink(cube)
+        source.objects.link(cube)
+    cube.data.materials.append(bpy.data.materials.new("Paint"))
+    instancer = bpy.data.objects.new("Instancer", None)
+    instancer.instance_type, instancer.instance_collection = "COLLECTION", source
+    add_cube("First").data.materials.append(bpy.data.materials.new("First paint"))
+    scene().collection.objects.link(instancer)
+    wanted = {"segment_by": SegmentBy.MATERIAL, "first_frame": 1, "last_frame": 2}
+    every, one = sample(**wanted).meta.segments, sample(objects=("Instancer",), **wanted).meta.segments
+    assert [(segment.id, segment.name) for segment in every] == [
+        (0, "First paint"),
+        (1, "No Material"),
+        (2, "Paint"),
+    ]
+    assert [(segment.id, segment.name) for segment in one] == [(1, "No Material"), (2, "Paint")]
+
+
+def _nodes_that_set(material):
+    tree = bpy.data.node_groups.new("Nodes", "GeometryNodeTree")
+    tree.interface.new_socket("Geometry", in_out="OUTPUT", socket_type="NodeSocketGeometry")
+    cube = tree.nodes.new("GeometryNodeMeshCube")
+    paint = tree.nodes.new("GeometryNodeSetMaterial")
+    paint.inputs["Material"].default_value = material
+    output = tree.nodes.new("NodeGroupOutput")
+    tree.links.new(cube.outputs["Mesh"], paint.inputs["Geometry"])
+    tree.links.new(paint.outputs["Geometry"], output.inputs["Geometry"])
+    return tree
+
+
+@pytest.mark.parametrize("segment_by", list(SegmentBy))
+def test_what_geometry_nodes_make_and_paint_keeps_its_ids_when_fewer_objects_are_chosen(segment_by):
+    add_camera()
+    for name, x in (("One", -2), ("Two", 2)):
+        cube = add_cube(name, (x, 0, 0))
+        cube.modifiers.new("Nodes", "NODES").node_group = _nodes_that_set(
+            bpy.data.materials.new(f"Paint {name}")
+        )
+    volume = bpy.data.objects.new("Smoke", bpy.data.volumes.new("Smoke"))
+    scene().collection.objects.link(volume)
+    volume.modifiers.new("Nodes", "NODES").node_group = _nodes_that_set(bpy.data.materials.new("Paint Smoke"))
+    wanted = {"segment_by": segment_by, "first_frame": 1, "last_frame": 2}
+    every = {segment.name: segment.id for segment in sample(**wanted).meta.segments}
+    two = sample(objects=("Two",), **wanted).meta.segments
+    assert len(every) == (1 if segment_by is SegmentBy.COLLECTION else 3)
+    assert [every[segment.name] for segment in two] == [two[0].id]
 
 
 def test_meshes_of_one_rig_are_one_subject_and_the_ground_is_background():
