@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import bpy
@@ -12,8 +13,41 @@ from .session import current_session, show_session
 
 @persistent
 def end_sampling_before_change(*_arguments: Any) -> None:
-    """Undo and loading free the scene's data: a generator that reads it must restore the frame first."""
-    current_session().end_sampling()
+    """Give the scene its frame and visibility back before others use it.
+
+    Undo and loading free the data that sampling reads; saving, rendering and playback would show the scene
+    as sampling has turned it over.
+    """
+    current_session().end_sampling_from_any_thread()
+
+
+@dataclass
+class _FrameOfRender:
+    """A render noted the frame that sampling stood on before its handlers could end that."""
+
+    sampled: float | None = None
+    users: float = 0.0
+
+
+_frame_of_render = _FrameOfRender()
+
+
+@persistent
+def end_sampling_before_render(scene: bpy.types.Scene, *_arguments: Any) -> None:
+    """End sampling; note the frame that Blender puts back after this handler, for `give_frame_back`."""
+    sampled = scene.frame_float
+    current_session().end_sampling_from_any_thread()
+    users = scene.frame_float
+    _frame_of_render.sampled = None if users == sampled else sampled
+    _frame_of_render.users = users
+
+
+@persistent
+def give_frame_back(scene: bpy.types.Scene, *_arguments: Any) -> None:
+    """Before a still and after every render: the user's frame instead of the one of sampling."""
+    if scene.frame_float == _frame_of_render.sampled:
+        # Not `frame_set`, which evaluates the scene: this may be the render's thread.
+        scene.frame_float = _frame_of_render.users
 
 
 @persistent
@@ -26,6 +60,12 @@ _HANDLERS = (
     ("load_pre", end_sampling_before_change),
     ("undo_pre", end_sampling_before_change),
     ("redo_pre", end_sampling_before_change),
+    ("save_pre", end_sampling_before_change),
+    ("render_init", end_sampling_before_render),
+    ("render_pre", give_frame_back),
+    ("render_complete", give_frame_back),
+    ("render_cancel", give_frame_back),
+    ("animation_playback_pre", end_sampling_before_change),
     ("load_post", show_session_after_change),
     ("load_factory_startup_post", show_session_after_change),
 )

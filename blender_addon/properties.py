@@ -115,11 +115,18 @@ class FlexTrajSettings(bpy.types.PropertyGroup):
     seed: IntProperty(name="Seed", description="Same scene, settings and seed, same video", min=0)
     frames: IntProperty(
         name="Frames",
-        description="Frames of the video, spread evenly over the range",
+        description="Frames of the video",
         default=49,
         min=2,
         max=2000,
         soft_max=161,
+    )
+    frame_rate: FloatProperty(
+        name="Frame Rate",
+        description="Frames per second of the video, from the first frame of the range on; "
+        "0 = the frames are spread evenly over the whole range",
+        min=0.0,
+        max=240.0,
     )
     frame_range: EnumProperty(name="Range", description="Which frames of the scene are used", items=RANGES)
     first_frame: IntProperty(name="First Frame", description="First scene frame of the shot", default=1)

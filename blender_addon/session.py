@@ -6,6 +6,7 @@ made anew whenever a report comes or another file is loaded.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Generator
 
 import bpy
@@ -26,6 +27,7 @@ from .properties import FlexTrajJobRow, runtime_state
 _BUSY_SECONDS = 0.2
 _IDLE_SECONDS = 1.0
 _HEADLESS_WAIT_SECONDS = 0.5
+_END_OF_SAMPLING_SECONDS = 2.0
 
 Sampling = Generator[SampleProgress, None, TrajectorySet]
 
@@ -45,19 +47,47 @@ class Session:
         self.error: FlexTrajError | None = None
         self.sampling: Sampling | None = None
         self._backend = backend
+        self._sampling_has_ended = threading.Event()
+        self._is_sampling_unwanted = False
+
+    def engine(self, name: str) -> EngineInfo | None:
+        """What the backend said about an engine, None where it has not or knows none of that name."""
+        return next((engine for engine in self.engines if engine.name == name), None)
 
     # Sampling: at most one at a time, stepped by the operator that started it
 
     def begin_sampling(self, sampling: Sampling) -> None:
         """Remember what samples now, so that undo, loading a file or disabling can end it first."""
+        self._sampling_has_ended.clear()
+        self._is_sampling_unwanted = False
         self.sampling = sampling
+
+    @property
+    def is_sampling_unwanted(self) -> bool:
+        """Whether another thread waits for the end of sampling."""
+        return self._is_sampling_unwanted
 
     def end_sampling(self) -> None:
         """Close the generator, which gives the scene its frame back; harmless where nothing samples."""
         sampling, self.sampling = self.sampling, None
         if sampling is not None:
             sampling.close()
+        self._sampling_has_ended.set()
         show_sampling(None)
+
+    def end_sampling_from_any_thread(self) -> None:
+        """End sampling before something else reads the scene.
+
+        Blender calls the handlers of a render in the render's own thread, where the scene that the main
+        thread samples must not be touched: ask the main thread to end it, and wait a moment for that.
+        """
+        if self.sampling is None:
+            return
+        if threading.current_thread() is threading.main_thread():
+            self.end_sampling()
+            return
+        self._is_sampling_unwanted = True
+        self._sampling_has_ended.wait(_END_OF_SAMPLING_SECONDS)
 
     # Jobs and backend
 

@@ -13,6 +13,7 @@ import bpy
 
 from ..blender_types import Context
 from ..client.job_reports import RenderOrder
+from ..client.messages import EngineInfo
 from ..core.errors import ErrorCode, FlexTrajError
 from ..core.request import FitMode
 from ..core.sample_settings import SampleMode, SampleSettings, SegmentBy
@@ -77,8 +78,14 @@ def find_subjects(context: Context, settings: FlexTrajSettings) -> list[bpy.type
     return [ob for ob in chosen if ob is not None and can_be_subject(ob) and names.get(ob.name) == ob]
 
 
-def first_problem(context: Context, settings: FlexTrajSettings) -> FlexTrajError | None:
-    """What keeps a shot from being generated, cheap enough to be asked at every redraw."""
+def first_problem(
+    context: Context, settings: FlexTrajSettings, engine: EngineInfo | None = None
+) -> FlexTrajError | None:
+    """What keeps a shot from being generated, cheap enough to be asked at every redraw.
+
+    Args:
+        engine: what the backend said about the chosen engine, None as long as it has not.
+    """
     if not find_subjects(context, settings):
         sentence = {
             "CHARACTER": "No character is chosen: pick its armature or mesh under Subjects.",
@@ -96,12 +103,28 @@ def first_problem(context: Context, settings: FlexTrajSettings) -> FlexTrajError
         return FlexTrajError(
             "The last frame must come after the first one: correct the range.", ErrorCode.FRAME_RANGE
         )
-    return None
+    if engine is None:
+        return None
+    sentence = engine.refusal(settings.frames, *chosen_size(context, settings))
+    return FlexTrajError(sentence, ErrorCode.ENGINE) if sentence else None
 
 
-def plan_shot(context: Context, settings: FlexTrajSettings) -> ShotPlan:
+def chosen_size(context: Context, settings: FlexTrajSettings) -> tuple[int, int]:
+    """Width and height of the video in pixels."""
+    render = context.scene.render
+    return {
+        "DRAFT": DRAFT_SIZE,
+        "SCENE": (
+            render.resolution_x * render.resolution_percentage // 100,
+            render.resolution_y * render.resolution_percentage // 100,
+        ),
+        "CUSTOM": (settings.width, settings.height),
+    }[settings.size]
+
+
+def plan_shot(context: Context, settings: FlexTrajSettings, engine: EngineInfo | None = None) -> ShotPlan:
     """Read and check the settings. Raises FlexTrajError with the sentence for the user."""
-    problem = first_problem(context, settings)
+    problem = first_problem(context, settings, engine)
     if problem is not None:
         raise problem
     photo = _existing_image(settings.photo, "photo")
@@ -129,15 +152,15 @@ def read_sample_settings(context: Context, settings: FlexTrajSettings) -> Sample
         "SCENE": (scene.frame_start, scene.frame_end),
         "CUSTOM": (settings.first_frame, settings.last_frame),
     }[settings.frame_range]
-    width, height = {
-        "DRAFT": DRAFT_SIZE,
-        "SCENE": (None, None),
-        "CUSTOM": (settings.width, settings.height),
-    }[settings.size]
+    width, height = (None, None) if settings.size == "SCENE" else chosen_size(context, settings)
     background = tuple(
         item.object.name
         for item in settings.subjects
-        if settings.source == "LIST" and item.background and item.object is not None
+        # The list may still hold an object that was deleted from the scene.
+        if settings.source == "LIST"
+        and item.background
+        and item.object is not None
+        and item.object.name in names
     )
     return SampleSettings(
         objects=names,
@@ -148,6 +171,7 @@ def read_sample_settings(context: Context, settings: FlexTrajSettings) -> Sample
         first_frame=first,
         last_frame=last,
         model_frames=settings.frames,
+        model_fps=settings.frame_rate or None,
         width=width,
         height=height,
         seed=settings.seed,

@@ -144,6 +144,32 @@ class EngineInfo:
     memory_bytes: int | None = None
     vram_bytes: int | None = None
 
+    def refusal(self, frames: int, width: int, height: int) -> str:
+        """Why the engine cannot make a video of this length and size, in one sentence; empty where it can."""
+        if not self.available:
+            return self.reason
+        if not self.min_frames <= frames <= self.max_frames:
+            return (
+                f"{self.title} makes {self.min_frames} to {self.max_frames} frames, not {frames}: "
+                "change Frames."
+            )
+        if (frames - self.frame_offset) % self.frame_step:
+            nearest = frames - (frames - self.frame_offset) % self.frame_step
+            if nearest < self.min_frames:
+                nearest += self.frame_step
+            return f"{self.title} cannot make {frames} frames: set Frames to {nearest}."
+        if max(width, height) > self.max_side:
+            return (
+                f"{self.title} makes at most {self.max_side} pixels a side, not {width} × {height}: "
+                "choose a smaller size."
+            )
+        if width % self.side_multiple or height % self.side_multiple:
+            return (
+                f"{self.title} needs a width and height that are multiples of {self.side_multiple}, "
+                f"not {width} × {height}: change the size."
+            )
+        return ""
+
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 

@@ -8,26 +8,20 @@ import bpy
 
 from ..blender_types import Context, OperatorResult
 from ..bridge.auto_camera import framing_camera
-from ..bridge.shot_request import find_subjects, read_sample_settings
+from ..bridge.shot_request import read_sample_settings
 from ..bridge.shot_sampling import choose_frames
 from ..core.errors import FlexTrajError
 from ..properties import scene_settings
 from ..registration import registration_of
 from ..session import show_error
+from .subject_check import NeedsSubjects
 
 
-class FLEXTRAJ_OT_add_camera(bpy.types.Operator):
+class FLEXTRAJ_OT_add_camera(NeedsSubjects, bpy.types.Operator):
     bl_idname = "flextraj.add_camera"
     bl_label = "Add Camera"
     bl_description = "Add a camera that sees the whole motion of the subjects and make it the scene's camera"
     bl_options = {"REGISTER", "UNDO"}
-
-    @classmethod
-    def poll(cls, context: Context) -> bool:
-        if not find_subjects(context, scene_settings(context.scene)):
-            cls.poll_message_set("Choose the subjects first")
-            return False
-        return True
 
     def execute(self, context: Context) -> OperatorResult:
         scene = context.scene

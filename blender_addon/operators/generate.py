@@ -74,8 +74,9 @@ class FLEXTRAJ_OT_generate(bpy.types.Operator):
         return {"RUNNING_MODAL"}
 
     def modal(self, context: Context, event: bpy.types.Event) -> OperatorResult:
-        if current_session().sampling is not self._sampling:
-            # Undo, another file or the Cancel button ended it meanwhile.
+        session = current_session()
+        if session.sampling is not self._sampling or session.is_sampling_unwanted:
+            # Undo, saving, rendering, playback, another file or the Cancel button ended it meanwhile.
             return self._leave(context, "Sampling was cancelled")
         if event.type == "ESC" and event.value == "PRESS":
             return self._leave(context, "Sampling was cancelled")
@@ -103,7 +104,8 @@ class FLEXTRAJ_OT_generate(bpy.types.Operator):
 
     def _begin(self, context: Context) -> None:
         show_error(None)
-        self._plan = plan_shot(context, scene_settings(context.scene))
+        settings = scene_settings(context.scene)
+        self._plan = plan_shot(context, settings, current_session().engine(settings.engine))
         self._sampling = sample_shot(context.scene, context.view_layer, self._plan.sample)
         current_session().begin_sampling(self._sampling)
         show_sampling(SampleProgress(0, 1))
@@ -184,7 +186,8 @@ def _why_not(context: Context) -> str:
         return "Stop the playback first"
     if bpy.app.is_job_running("RENDER"):
         return "Wait until Blender has rendered"
-    problem = first_problem(context, scene_settings(context.scene))
+    settings = scene_settings(context.scene)
+    problem = first_problem(context, settings, current_session().engine(settings.engine))
     return "" if problem is None else problem.message.rstrip(".")
 
 

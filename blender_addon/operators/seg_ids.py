@@ -10,9 +10,10 @@ from ..bridge.shot_request import find_subjects
 from ..core.errors import FlexTrajError
 from ..properties import scene_settings
 from ..registration import registration_of
+from .subject_check import NeedsSubjects
 
 
-class FLEXTRAJ_OT_assign_seg_ids(bpy.types.Operator):
+class FLEXTRAJ_OT_assign_seg_ids(NeedsSubjects, bpy.types.Operator):
     bl_idname = "flextraj.assign_seg_ids"
     bl_label = "Assign SegIDs"
     bl_description = (
@@ -20,13 +21,6 @@ class FLEXTRAJ_OT_assign_seg_ids(bpy.types.Operator):
         "when objects are added, deleted or duplicated later"
     )
     bl_options = {"REGISTER", "UNDO"}
-
-    @classmethod
-    def poll(cls, context: Context) -> bool:
-        if not find_subjects(context, scene_settings(context.scene)):
-            cls.poll_message_set("Choose the subjects first")
-            return False
-        return True
 
     def execute(self, context: Context) -> OperatorResult:
         subjects = find_subjects(context, scene_settings(context.scene))

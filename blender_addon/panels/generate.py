@@ -5,9 +5,12 @@ from __future__ import annotations
 import bpy
 
 from ..blender_types import Context, Layout
-from ..bridge.shot_request import first_problem
+from ..bridge.shot_frames import ShotFrames
+from ..bridge.shot_request import find_subjects, first_problem, read_sample_settings
 from ..client.job_reports import JobStage
 from ..core.errors import ErrorCode
+from ..core.frame_mapping import FrameMap
+from ..core.frame_summary import frames_text, is_jerky
 from ..properties import FlexTrajSettings, runtime_state, scene_settings
 from ..registration import registration_of
 from ..session import current_session
@@ -17,10 +20,19 @@ _KNOWN_ENGINES = {"preview": "Preview"}
 """Titles until the backend has told its own."""
 
 
+_shot_frames = ShotFrames()
+
+
+def _frames(context: Context, settings: FlexTrajSettings) -> FrameMap | None:
+    if not find_subjects(context, settings):
+        return None
+    return _shot_frames.of(context.scene, read_sample_settings(context, settings))
+
+
 def engine_title(name: str) -> str:
     """What an engine is called, also before the backend has run."""
-    titles = {engine.name: engine.title for engine in current_session().engines}
-    return titles.get(name) or _KNOWN_ENGINES.get(name, name)
+    engine = current_session().engine(name)
+    return _KNOWN_ENGINES.get(name, name) if engine is None else engine.title
 
 
 class FLEXTRAJ_MT_engines(bpy.types.Menu):
@@ -58,11 +70,16 @@ class FLEXTRAJ_PT_generate(ChildPanel, bpy.types.Panel):
         row = layout.row()
         row.scale_y = 1.5
         row.operator("flextraj.generate", icon="PLAY")
-        problem = first_problem(context, settings)
+        problem = first_problem(context, settings, current_session().engine(settings.engine))
         if problem is not None:
             wrapped_text(layout, context, problem.message, "INFO")
             if problem.code is ErrorCode.NO_CAMERA:
                 layout.operator("flextraj.add_camera", icon="CAMERA_DATA")
+            return
+        frames = _frames(context, settings)
+        # Said here, too: the panel of the frames is closed at first.
+        if frames is not None and is_jerky(frames):
+            wrapped_text(layout, context, frames_text(frames), "ERROR")
 
     def _draw_progress(self) -> None:
         layout: Layout = self.layout
@@ -88,6 +105,10 @@ class FLEXTRAJ_PT_shot(SidebarPanel, bpy.types.Panel):
         settings = scene_settings(context.scene)
         layout = split_layout(self)
         layout.prop(settings, "frames")
+        layout.prop(settings, "frame_rate")
+        frames = _frames(context, settings)
+        if frames is not None:
+            wrapped_text(layout, context, frames_text(frames), "ERROR" if is_jerky(frames) else "BLANK1")
         layout.prop(settings, "frame_range")
         if settings.frame_range == "CUSTOM":
             column = layout.column(align=True)

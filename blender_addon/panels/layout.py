@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import textwrap
+from abc import abstractmethod
+from typing import Any
 
 import bpy
 
@@ -24,6 +26,28 @@ class ChildPanel(SidebarPanel):
     """A panel inside of the main one."""
 
     bl_parent_id = "FLEXTRAJ_PT_main"
+
+
+class RowList:
+    """A list whose rows `draw_row` draws; Blender hands over much more than rows need."""
+
+    @abstractmethod
+    def draw_row(self, layout: Layout, item: Any) -> None:
+        """Draw one row."""
+
+    def draw_item(
+        self,
+        context: Context,
+        layout: Layout,
+        data: Any,
+        item: Any,
+        icon: int | None,
+        active_data: Any,
+        active_property: str | None,
+        index: int | None = 0,
+        flt_flag: int | None = 0,
+    ) -> None:
+        self.draw_row(layout, item)
 
 
 def split_layout(panel: bpy.types.Panel) -> Layout:

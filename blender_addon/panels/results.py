@@ -11,7 +11,7 @@ from ..client.job_reports import JobStage
 from ..client.job_texts import stage_title
 from ..properties import FlexTrajJobRow, runtime_state
 from ..registration import registration_of
-from .layout import ChildPanel, wrapped_text
+from .layout import ChildPanel, RowList, wrapped_text
 
 _ICONS = {
     JobStage.DONE: "CHECKMARK",
@@ -20,21 +20,10 @@ _ICONS = {
 }
 
 
-class FLEXTRAJ_UL_jobs(bpy.types.UIList):
+class FLEXTRAJ_UL_jobs(RowList, bpy.types.UIList):
     bl_idname = "FLEXTRAJ_UL_jobs"
 
-    def draw_item(
-        self,
-        context: Context,
-        layout: Layout,
-        data: Any,
-        item: Any,
-        icon: int | None,
-        active_data: Any,
-        active_property: str | None,
-        index: int | None = 0,
-        flt_flag: int | None = 0,
-    ) -> None:
+    def draw_row(self, layout: Layout, item: Any) -> None:
         stage = JobStage(item.stage)
         row = layout.row(align=True)
         row.label(text=item.title, icon=_ICONS.get(stage, "SORTTIME"))

@@ -10,24 +10,13 @@ from ..blender_types import Context, Layout
 from ..bridge.shot_request import find_subjects
 from ..properties import FlexTrajSettings, scene_settings
 from ..registration import registration_of
-from .layout import ChildPanel, SidebarPanel, split_layout
+from .layout import ChildPanel, RowList, SidebarPanel, split_layout
 
 
-class FLEXTRAJ_UL_subjects(bpy.types.UIList):
+class FLEXTRAJ_UL_subjects(RowList, bpy.types.UIList):
     bl_idname = "FLEXTRAJ_UL_subjects"
 
-    def draw_item(
-        self,
-        context: Context,
-        layout: Layout,
-        data: Any,
-        item: Any,
-        icon: int | None,
-        active_data: Any,
-        active_property: str | None,
-        index: int | None = 0,
-        flt_flag: int | None = 0,
-    ) -> None:
+    def draw_row(self, layout: Layout, item: Any) -> None:
         row: Any = layout.row(align=True)
         row.prop(item, "object", text="", emboss=False)
         row.prop(item, "background", text="", icon="WORLD" if item.background else "COMMUNITY", emboss=False)

@@ -30,7 +30,7 @@ class FakeRenderService:
 
     def engines(self) -> tuple[EngineInfo, ...]:
         missing = EngineInfo("wan", "Wan 2.2", False, "The weights are missing: download them.")
-        return EngineInfo("preview", "Preview", True), missing
+        return EngineInfo("preview", "Preview", True, max_frames=1000, max_side=2048), missing
 
     def upload(self, source: Path | bytes, give_up: Callable[[], bool] = lambda: False) -> str:
         assert isinstance(source, Path)

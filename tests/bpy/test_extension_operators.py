@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -141,6 +143,50 @@ def test_props_of_the_list_are_background(backend: FakeBackend, shot: Any) -> No
     }
 
 
+def test_a_prop_that_was_deleted_from_the_scene_does_not_stop_the_others(
+    backend: FakeBackend, shot: Any
+) -> None:
+    bpy.ops.mesh.primitive_plane_add(size=4.0, location=(0, 0, -1))
+    shot.source = "LIST"
+    bpy.data.objects["Dancer"].select_set(True)
+    ops.flextraj.add_subjects()
+    next(item for item in shot.subjects if item.object.name == "Plane").background = True
+    bpy.context.collection.objects.unlink(bpy.data.objects["Plane"])
+    make_video()
+    segments = read_trajectories(backend.service.uploads[0]).meta.segments
+    assert [segment.name for segment in segments] == ["Dancer"]
+
+
+def test_a_frame_rate_plays_the_motion_from_its_start(backend: FakeBackend, shot: Any) -> None:
+    shot.frame_range, shot.first_frame, shot.last_frame, shot.frame_rate = "CUSTOM", 1, 100, 12.0
+    make_video()
+    meta = read_trajectories(backend.service.uploads[0]).meta
+    assert (meta.fps, meta.source_frames) == (12.0, (1.0, 3.0, 5.0, 7.0, 9.0))
+
+
+def test_the_panel_warns_of_a_video_that_will_be_a_row_of_pictures(backend: FakeBackend, shot: Any) -> None:
+    from blender_addon.bridge.shot_frames import ShotFrames
+    from blender_addon.bridge.shot_request import read_sample_settings
+    from blender_addon.core.frame_summary import frames_text, is_jerky
+
+    shot.frames = 49
+    bpy.context.scene.frame_end = 600
+    dancer = bpy.data.objects["Dancer"]
+    for frame in (1, 595):
+        dancer.keyframe_insert("location", frame=frame)
+    frames = ShotFrames()
+
+    def shown() -> Any:
+        return frames.of(bpy.context.scene, read_sample_settings(bpy.context, shot))
+
+    assert frames_text(shown()).startswith("49 frames over scene frames 1–595: 1.9 frames per second; choose")
+    assert is_jerky(shown())
+    shot.frame_range, shot.first_frame, shot.last_frame = "CUSTOM", 11, 59
+    assert frames_text(shown()) == "49 frames over scene frames 11–59: 24 frames per second"
+    shot.last_frame = 11
+    assert shown() is None
+
+
 def test_a_second_job_does_not_overwrite_the_first(backend: FakeBackend, shot: Any) -> None:
     make_video()
     make_video()
@@ -171,6 +217,35 @@ def test_the_greyed_button_says_what_is_missing(
 ) -> None:
     spoil(shot)
     assert not ops.flextraj.generate.poll()
+    with pytest.raises(RuntimeError, match=sentence):
+        ops.flextraj.generate()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "sentence"),
+    [
+        (lambda s: setattr(s, "frames", 1001), "Preview makes 1 to 1000 frames, not 1001"),
+        (
+            lambda s: (setattr(s, "size", "CUSTOM"), setattr(s, "width", 2050)),
+            "Preview makes at most 2048 pixels a side",
+        ),
+        (
+            lambda s: (
+                setattr(s, "size", "SCENE"),
+                setattr(bpy.context.scene.render, "resolution_x", 3840),
+                setattr(bpy.context.scene.render, "resolution_percentage", 100),
+            ),
+            "Preview makes at most 2048 pixels a side",
+        ),
+        (lambda s: setattr(s, "engine", "wan"), "The weights are missing"),
+    ],
+)
+def test_what_the_engine_cannot_make_is_said_before_anything_is_sampled(
+    backend: FakeBackend, shot: Any, spoil: Any, sentence: str
+) -> None:
+    ops.flextraj.start_backend()
+    assert ops.flextraj.generate.poll()
+    spoil(shot)
     with pytest.raises(RuntimeError, match=sentence):
         ops.flextraj.generate()
 
@@ -241,6 +316,87 @@ def test_undo_and_loading_a_file_end_sampling_and_restore_the_frame(backend: Fak
     assert bpy.context.scene.frame_current == 3
     assert not runtime_state().is_sampling
     assert session.current_session().sampling is None
+
+
+@pytest.fixture
+def sampling_shot(shot: Any) -> Any:
+    """The shot, half-way through sampling: on another frame and with a hidden object shown."""
+    from blender_addon.bridge.shot_request import plan_shot
+    from blender_addon.bridge.shot_sampling import sample_shot
+
+    bpy.ops.mesh.primitive_cube_add(location=(0, 9, 0))
+    bpy.context.object.name = "Hidden"
+    bpy.context.object.hide_viewport = True
+    sampling = sample_shot(bpy.context.scene, bpy.context.view_layer, plan_shot(bpy.context, shot).sample)
+    session.current_session().begin_sampling(sampling)
+    session.show_sampling(next(sampling))
+    assert bpy.context.scene.frame_current != 3
+    assert not bpy.data.objects["Hidden"].hide_viewport
+    return shot
+
+
+def test_a_file_saved_while_sampling_holds_the_users_frame_and_visibility(
+    backend: FakeBackend, sampling_shot: Any, tmp_path: Path
+) -> None:
+    path = str(tmp_path / "saved.blend")
+    bpy.ops.wm.save_as_mainfile(filepath=path)
+    assert session.current_session().sampling is None
+    bpy.ops.wm.open_mainfile(filepath=path)
+    assert bpy.context.scene.frame_current == 3
+    assert bpy.data.objects["Hidden"].hide_viewport
+
+
+def test_a_render_started_while_sampling_shows_the_users_frame(
+    backend: FakeBackend, sampling_shot: Any
+) -> None:
+    rendered: list[int] = []
+    bpy.app.handlers.render_post.append(lambda scene, _: rendered.append(scene.frame_current))
+    scene = bpy.context.scene
+    # The sequencer is rendered, the scene itself is not: that would ask for a graphics card.
+    scene.sequence_editor_create()
+    scene.sequence_editor.strips.new_effect("red", "COLOR", 1, 1, frame_end=9)
+    bpy.ops.render.render()
+    assert rendered == [3]
+    assert scene.frame_current == 3
+    assert session.current_session().sampling is None
+
+
+def test_an_animation_rendered_while_sampling_has_its_own_frames(
+    backend: FakeBackend, sampling_shot: Any, tmp_path: Path
+) -> None:
+    rendered: list[int] = []
+    bpy.app.handlers.render_post.append(lambda scene, _: rendered.append(scene.frame_current))
+    scene = bpy.context.scene
+    scene.render.filepath = str(tmp_path / "frame")
+    scene.frame_start, scene.frame_end = 7, 9
+    scene.sequence_editor_create()
+    scene.sequence_editor.strips.new_effect("red", "COLOR", 1, 1, frame_end=20)
+    bpy.ops.render.render(animation=True)
+    assert rendered == [7, 8, 9]
+    assert scene.frame_current == 3
+
+
+def test_a_renders_thread_leaves_the_end_of_sampling_to_the_main_thread(
+    backend: FakeBackend, sampling_shot: Any
+) -> None:
+    from blender_addon.handlers import end_sampling_before_change
+
+    current = session.current_session()
+    thread = threading.Thread(target=end_sampling_before_change)
+    thread.start()
+    while not current.is_sampling_unwanted:
+        time.sleep(0.005)
+    assert current.sampling is not None
+    assert thread.is_alive()
+    current.end_sampling()
+    thread.join(timeout=1.5)
+    assert not thread.is_alive()
+
+
+def test_playback_ends_sampling(backend: FakeBackend) -> None:
+    from blender_addon.handlers import end_sampling_before_change
+
+    assert end_sampling_before_change in bpy.app.handlers.animation_playback_pre
 
 
 def test_the_cancel_button_ends_sampling(backend: FakeBackend, shot: Any) -> None:
