@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from ..core.camera import CameraFrame, CameraSettings, SensorFit
 from ..core.camera_track import Projection
 from ..core.errors import ErrorCode, FlexTrajError
+from ..core.matrices import cofactors
+from .matrices import matrix_array
 
 _PROJECTIONS = {"PERSP": Projection.PERSPECTIVE, "ORTHO": Projection.ORTHOGRAPHIC}
 # Of the box that the camera's three axes span, 1 where they are at right angles.
@@ -54,6 +56,26 @@ def read_camera(
     )
 
 
+class CameraReader:
+    """Reads one camera on many frames; what has not changed since the last frame is not computed again."""
+
+    def __init__(self, scene: bpy.types.Scene, width: int | None, height: int | None) -> None:
+        """Arguments as for `read_camera`."""
+        self._scene = scene
+        self._size = (width, height)
+        self._last: tuple[tuple[object, ...], CameraFrame] | None = None
+
+    def read(self, camera_object: bpy.types.Object | None, depsgraph: bpy.types.Depsgraph) -> CameraFrame:
+        """Read the camera as `read_camera` does; the same object as before while nothing moved."""
+        camera, data = _evaluated_camera(camera_object, depsgraph)
+        first, second, third, fourth = camera.matrix_world
+        settings = camera_settings(self._scene, data)
+        source = (settings, data.clip_start, data.clip_end, *first, *second, *third, *fourth)
+        if self._last is None or self._last[0] != source:
+            self._last = source, read_camera(self._scene, camera_object, depsgraph, *self._size)
+        return self._last[1]
+
+
 def camera_settings(scene: bpy.types.Scene, data: bpy.types.Camera) -> CameraSettings:
     """Copy the settings of (evaluated) camera data and of the scene's format.
 
@@ -90,14 +112,14 @@ def _camera_to_world(camera: bpy.types.Object, frame: float) -> NDArray[np.float
 
     Like the renderer, it ignores the scale of the camera object and of its parents.
     """
-    pose = np.array(camera.matrix_world.normalized(), dtype=np.float64)
+    pose = matrix_array(camera.matrix_world.normalized())
     if not np.isfinite(pose).all():
         raise FlexTrajError(
             f"The transform of the camera '{camera.name}' is not a finite number on frame {frame:g}: "
             "clear its transform or repair its animation, drivers and constraints.",
             ErrorCode.NO_CAMERA,
         )
-    if abs(np.linalg.det(pose[:3, :3])) < _SMALLEST_VOLUME:
+    if abs(pose[0, :3] @ cofactors(pose[:3, :3])[0]) < _SMALLEST_VOLUME:
         raise FlexTrajError(
             f"The camera '{camera.name}' is scaled to zero on frame {frame:g}, so it sees nothing: "
             "set its scale and that of its parents to 1.",

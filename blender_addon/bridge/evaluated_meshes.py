@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from ..core.errors import ErrorCode, FlexTrajError
 from ..core.triangulation import triangulate_quads
+from .matrices import matrix_array
 
 
 @dataclass(frozen=True)
@@ -154,7 +155,7 @@ def rendered_meshes(depsgraph: bpy.types.Depsgraph, visibility: RenderVisibility
             owner,
             source,
             cast(bpy.types.Mesh, source.data),
-            np.array(instance.matrix_world, dtype=np.float64),
+            matrix_array(instance.matrix_world),
         )
 
 
@@ -257,5 +258,5 @@ def read_topology(
         corner_vertices=corner_vertices,
         triangle_corners=triangle_corners,
         triangle_materials=materials,
-        triangles=corner_vertices[triangle_corners],
+        triangles=np.take(corner_vertices, triangle_corners),
     )

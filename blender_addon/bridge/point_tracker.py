@@ -139,12 +139,7 @@ def _place_on_surface(
     name: str,
 ) -> list[tuple[Patch, NDArray[np.int64], NDArray[np.float32] | None]]:
     """Spread points over the patches of one segment together: (patch, triangles, barycentric weights)."""
-    areas = [
-        triangle_areas(
-            states[patch.key].world_vertices(), states[patch.key].topology.triangles[patch.triangles]
-        )
-        for patch in patches
-    ]
+    areas = [_patch_areas(patch, states[patch.key]) for patch in patches]
     joined = np.concatenate(areas)
     count = surface_point_count(float(joined.sum()), settings.points, settings.density)
     if settings.points is None:
@@ -160,6 +155,14 @@ def _place_on_surface(
             placed.append((patch, patch.triangles[local], samples.barycentric[:, start:stop]))
         start = int(stop)
     return placed
+
+
+def _patch_areas(patch: Patch, state: MeshState) -> NDArray[np.float64]:
+    """Return the world-space area of each triangle of a patch, (M',) float64."""
+    triangles = state.topology.triangles
+    if len(patch.triangles) < len(triangles):
+        triangles = np.take(triangles, patch.triangles, axis=0)
+    return triangle_areas(state.vertices, triangles, state.matrix_world[:3, :3])
 
 
 def _place_on_vertices(

@@ -25,7 +25,7 @@ from ..core.trajectories import MAX_SAMPLES, MAX_SIDE, TrajectoryMeta, Trajector
 from ..core.version import package_version
 from ..core.visibility import visible_points
 from .appearance import MaterialColors
-from .cameras import read_camera
+from .cameras import CameraReader, read_camera
 from .evaluated_meshes import MeshKey, MeshReader, MeshState
 from .motion_range import motion_range
 from .occluders import occluder_meshes
@@ -244,12 +244,13 @@ def evaluate_frames(
 ) -> Generator[EvaluatedFrame, None, None]:
     """Evaluate every frame of a plan, in order; the scene still shows the first one."""
     follower = MeshFollower(plan.points)
+    cameras = CameraReader(scene, settings.width, settings.height)
     for index, number in enumerate(plan.frames.source_frames):
         if index > 0:
             depsgraph = evaluate_frame(scene, view_layer, number)
         else:
             depsgraph = cast(bpy.types.Depsgraph, view_layer.depsgraph)
-        camera = read_camera(scene, _camera(scene, settings), depsgraph, settings.width, settings.height)
+        camera = cameras.read(_camera(scene, settings), depsgraph)
         states = reader.read(depsgraph)
         yield EvaluatedFrame(number, camera, states, follower.follow(states, number))
 

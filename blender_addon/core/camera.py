@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from .camera_track import CameraTrack, Projection
 from .errors import ErrorCode, FlexTrajError
+from .matrices import affine_inverse
 
 # A point in the plane of the camera's centre has no image: keep its pixels finite (and far outside any
 # raster), small enough for float32 and its squares.
@@ -123,7 +124,7 @@ class CameraFrame:
     @cached_property
     def world_to_camera(self) -> NDArray[np.float64]:
         """(4, 4), to Blender's camera axes."""
-        return np.linalg.inv(self.camera_to_world)
+        return affine_inverse(self.camera_to_world)
 
     @cached_property
     def world_to_raster(self) -> NDArray[np.float64]:

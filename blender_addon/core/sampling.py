@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import ErrorCode, FlexTrajError
+from .matrices import cofactors
 from .trajectories import MAX_IDS
 
 
@@ -28,23 +29,36 @@ class SurfaceSamples:
     barycentric: NDArray[np.float32]
 
 
-def triangle_areas(vertices: NDArray[np.floating], triangles: NDArray[np.integer]) -> NDArray[np.float64]:
+def triangle_areas(
+    vertices: NDArray[np.floating],
+    triangles: NDArray[np.integer],
+    linear: NDArray[np.float64] | None = None,
+) -> NDArray[np.float64]:
     """Return the area of each triangle.
 
     Args:
-        vertices: (V, 3) world space, scene units.
+        vertices: (V, 3), scene units or the mesh's own. Edges keep their precision.
         triangles: (M, 3) vertex indices.
+        linear: (3, 3) to world space, without the translation; None = the vertices are there.
 
     Returns:
         (M,) float64, square scene units.
     """
     # Columns instead of rows: 1-D passes over contiguous memory.
-    x, y, z = np.ascontiguousarray(np.asarray(vertices, dtype=np.float64).T)
+    x, y, z = np.ascontiguousarray(vertices.T)
     a, b, c = np.ascontiguousarray(triangles.T)
-    xa, ya, za = x[a], y[a], z[a]
-    ux, uy, uz = x[b] - xa, y[b] - ya, z[b] - za
-    vx, vy, vz = x[c] - xa, y[c] - ya, z[c] - za
-    return 0.5 * np.sqrt((uy * vz - uz * vy) ** 2 + (uz * vx - ux * vz) ** 2 + (ux * vy - uy * vx) ** 2)
+    xa, ya, za = x.take(a), y.take(a), z.take(a)
+    ux, uy, uz = x.take(b) - xa, y.take(b) - ya, z.take(b) - za
+    vx, vy, vz = x.take(c) - xa, y.take(c) - ya, z.take(c) - za
+    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused when it is sampled
+        normals = np.empty((3, len(a)))
+        np.subtract(uy * vz, uz * vy, out=normals[0])
+        np.subtract(uz * vx, ux * vz, out=normals[1])
+        np.subtract(ux * vy, uy * vx, out=normals[2])
+        if linear is not None:
+            normals = cofactors(linear) @ normals
+        np.square(normals, out=normals)
+        return 0.5 * np.sqrt(normals[0] + normals[1] + normals[2])
 
 
 def sample_surface(

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 FRAMES = 49
 WIDTH, HEIGHT = 720, 480
 REPEATS_FEW, REPEATS_MANY = 20, 4
+OVERLAP_FROM = 50_000
+"""Points from which projecting in threads, while Blender evaluates the next frame, pays."""
 # A world_to_camera_view loop is linear in its points; a part of the shot is enough to time it.
 PEER_FRAMES = 4
 
@@ -102,7 +104,11 @@ def _alternate(work: Callable[[], None], reference: Callable[[], None], repeats:
 
 
 def _sample(shot: _Shot, points: int) -> None:
-    """Place points and track them over the shot, as `sample_shot` does before visibility."""
+    """Place points and track them over the shot, as `sample_shot` does before visibility.
+
+    Few points are projected in the caller's thread: a tenth of a millisecond a frame is not worth a hand-over
+    (`sample_shot` always uses threads, because testing visibility takes longer).
+    """
     from blender_addon.bridge.evaluated_meshes import MeshReader
     from blender_addon.bridge.shot_sampling import THREADS, evaluate_frames, plan_shot, project_frame
     from blender_addon.core.pipeline import overlap
@@ -112,8 +118,10 @@ def _sample(shot: _Shot, points: int) -> None:
     plan = plan_shot(shot.scene, shot.view_layer, settings, shot.frames, reader)
     positions = np.empty((FRAMES, plan.points.count, 3), dtype=np.float32)
     frames = evaluate_frames(shot.scene, shot.view_layer, settings, plan, reader)
-    for index, projected in enumerate(overlap(frames, partial(project_frame, plan), THREADS)):
-        positions[index] = projected
+    project = partial(project_frame, plan)
+    projected = map(project, frames) if points < OVERLAP_FROM else overlap(frames, project, THREADS)
+    for index, of_frame in enumerate(projected):
+        positions[index] = of_frame
 
 
 def _set_frames(shot: _Shot) -> None:
