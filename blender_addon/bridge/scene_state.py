@@ -56,7 +56,7 @@ def preserved_scene(scene: bpy.types.Scene, view_layer: bpy.types.ViewLayer) -> 
     Poses that are not keyed would otherwise fall back to the animation on the first frame change.
 
     Inside, objects that render but are hidden in the viewport are shown, because the viewport's depsgraph
-    leaves them out, and modifiers are those of the render; their switches come back, too.
+    leaves them out; modifiers and metaballs are those of the render. These settings come back, too.
     """
     with SceneRestorer() as restorer:
         for owner in _posed(scene):
@@ -68,6 +68,8 @@ def preserved_scene(scene: bpy.types.Scene, view_layer: bpy.types.ViewLayer) -> 
         restorer.later(partial(scene.frame_set, frame, subframe=subframe))
         _show_what_renders(restorer, view_layer, view_layer.layer_collection, ())
         _modify_as_rendered(restorer, scene)
+        for metaball in bpy.data.metaballs:  # the viewport's are coarser by default
+            restorer.switch(metaball, "resolution", metaball.render_resolution)
         yield
 
 
