@@ -20,6 +20,8 @@ VALUES = json.loads(Path(os.environ["FLEXTRAJ_CHECK"]).read_text(encoding="utf-8
 WORK = Path(VALUES["work"])
 MODULE = "bl_ext.user_default.flextraj"
 TICK = 0.05
+VIDEO_FRAMES = 33
+"""Fewer than the scene has, so that the video must be stretched on the timeline."""
 LOOK_FRAME = 12
 """A frame on which the character leans to a side."""
 
@@ -142,6 +144,7 @@ def steps() -> Steps:
     humanoid = add_character()
     settings = context.scene.flextraj
     settings.character = humanoid.armature
+    settings.frames = VIDEO_FRAMES
     operators.wm.save_as_mainfile(filepath=str(WORK / "check.blend"))
     photo = "//" + Path(VALUES["photo"]).name
     in_sidebar(lambda: operators.flextraj.pick_image(target="PHOTO", filepath=photo))
@@ -217,10 +220,15 @@ def load_result() -> Steps:
     in_sidebar(lambda: operators.flextraj.load_result(target="CLIP"))
     editor = context.scene.sequence_editor
     strips = editor.strips if hasattr(editor, "strips") else editor.sequences
-    must(len(strips) == 1, "The video is not on the timeline.")
+    must({strip.type for strip in strips} == {"MOVIE", "SPEED"}, "The video is not stretched.")
+    strip_span = sys.modules[f"{MODULE}.bridge.compat"].strip_span
+    found["strips"] = [strip_span(strip) for strip in strips]
+    for first, end in found["strips"]:
+        is_in_step = first == context.scene.frame_start and abs(end - context.scene.frame_end - 1) <= 1
+        must(is_in_step, f"A strip lasts from {first} to before {end}, the shot does not.")
     must(len(bpy.data.movieclips) == 1, "The movie clip was not loaded.")
     found["frames"] = bpy.data.movieclips[0].frame_duration
-    must(found["frames"] > 1, "The video has no frames.")
+    must(found["frames"] == VIDEO_FRAMES, f"The video has {found['frames']} frames.")
     timeline = area_of("DOPESHEET_EDITOR")
     timeline.type = "SEQUENCE_EDITOR"
     overlay = timeline.spaces.active.timeline_overlay
@@ -279,9 +287,14 @@ def draw_the_rest() -> Steps:
     """What is closed at first: panels (as copies that are open, in a tab of their own), menu, preferences."""
     names = ("FLEXTRAJ_PT_sampling", "FLEXTRAJ_PT_shot", "FLEXTRAJ_PT_backend")
     copies = [open_copy(getattr(bpy.types, name)) for name in names]
-    context.scene.flextraj.source = "LIST"
-    context.scene.flextraj.frame_range = context.scene.flextraj.size = "CUSTOM"
-    context.scene.flextraj.engine = "wan"
+    settings = context.scene.flextraj
+    settings.source = "LIST"
+    settings.subjects.add().object = next(ob for ob in context.scene.objects if ob.type == "MESH")
+    settings.photo = "//" + Path(VALUES["photo"]).name
+    # So long a range that the panel warns of the frame rate.
+    settings.frame_range = settings.size = "CUSTOM"
+    settings.first_frame, settings.last_frame = 1, 595
+    settings.engine = "wan"
     yield from open_tab("Check")
     in_sidebar(lambda: operators.wm.call_menu(name="FLEXTRAJ_MT_engines"))
     yield from shoot("9_closed_panels")
