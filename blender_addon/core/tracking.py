@@ -150,17 +150,16 @@ def _transformed(
     for part, local in _interpolated(meshes, binding):
         target = rows[:, : len(local)]
         start = part.start
-        while start < part.stop:
-            if start == run_end:
-                mesh, _, run_end = next(runs)
-            end = min(run_end, part.stop)
-            matrix = matrices[mesh]
-            points = local[start - part.start : end - part.start, :3]
-            of_run = target[:, start - part.start : end - part.start]
-            with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused afterwards
-                # The translation is added to the points: weights sum to 1 only as far as they are rounded.
-                np.add(matrix[:, :3] @ points.T, matrix[:, 3:], out=of_run)
-            start = end
+        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused afterwards
+            while start < part.stop:
+                if start == run_end:
+                    mesh, _, run_end = next(runs)
+                end = min(run_end, part.stop)
+                of_run = slice(start - part.start, end - part.start)
+                np.matmul(matrices[mesh][:, :3], local[of_run, :3].T, out=target[:, of_run])
+                # Added to the points, because weights sum to 1 only as far as they are rounded.
+                target[:, of_run] += matrices[mesh][:, 3:]
+                start = end
         yield part, target
 
 
@@ -179,13 +178,14 @@ def _interpolated(
     for start in range(0, binding.point_count, _CHUNK):
         part = slice(start, min(start + _CHUNK, binding.point_count))
         total_part, gathered_part = total[: part.stop - start], gathered[: part.stop - start]
-        for index, (corner, weight) in enumerate(zip(binding.corners, binding.weights, strict=True)):
-            target = total_part if index == 0 else gathered_part
-            # mode="clip" lets take write straight into `out=`; the indices are always valid.
-            np.take(vertex_items, corner[part], out=target.view(np.complex128)[:, 0], mode="clip")
-            np.multiply(target, weight[part], out=target)
-            if index > 0:
-                np.add(total_part, gathered_part, out=total_part)
+        with np.errstate(over="ignore", invalid="ignore"):  # the fourth number is a neighbour's
+            for index, (corner, weight) in enumerate(zip(binding.corners, binding.weights, strict=True)):
+                target = total_part if index == 0 else gathered_part
+                # mode="clip" lets take write straight into `out=`; the indices are always valid.
+                np.take(vertex_items, corner[part], out=target.view(np.complex128)[:, 0], mode="clip")
+                np.multiply(target, weight[part], out=target)
+                if index > 0:
+                    np.add(total_part, gathered_part, out=total_part)
         yield part, total_part
 
 
