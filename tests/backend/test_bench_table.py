@@ -68,12 +68,13 @@ def test_bench_sampling_measures_every_part_and_ends_well_even_over_a_limit(
     _install_rows(monkeypatch, "sampling", lambda path: measured.append(path) or [WITHIN])
     _install_rows(monkeypatch, "visibility", lambda path: measured.append(path) or [OVER])
     _install_rows(monkeypatch, "id_video", lambda: [WITHIN])
+    _install_rows(monkeypatch, "demo", lambda: [WITHIN])
     with pytest.raises(SystemExit) as ended:
         cli.main(["bench", "sampling", "--json", str(tmp_path / "rows.json")])
     assert ended.value.code == 0
     assert measured == [scene, scene]
-    assert len(json.loads((tmp_path / "rows.json").read_text())["rows"]) == 3
-    assert "1 of 3 rows are over their limit." in capsys.readouterr().out
+    assert len(json.loads((tmp_path / "rows.json").read_text())["rows"]) == 4
+    assert "1 of 4 rows are over their limit." in capsys.readouterr().out
 
 
 def test_one_part_alone_can_be_measured_and_needs_no_scene_for_the_id_video(
