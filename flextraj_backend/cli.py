@@ -82,7 +82,8 @@ def _sentence(error: BaseException) -> str | None:
         case OSError():
             return f"{error.filename or 'A file'} cannot be used: {error.strerror or error}."
     if isinstance(error, _ClickException):
-        message = getattr(error, "format_message", error.__str__)().rstrip(".")
+        message = getattr(error, "format_message", error.__str__)()
         # No command at all: the help has been printed.
-        return f"{message}. See 'flextraj --help'." if message else ""
+        stop = "" if message.endswith((".", "?")) else "."
+        return f"{message}{stop} See 'flextraj --help'." if message else ""
     return None

@@ -49,6 +49,7 @@ from flextraj_backend.video_io import write_video
 
 SIDECAR_SCHEMA = 1
 _ASPECT_TOLERANCE = 0.01
+_MUCH_CROPPED = 0.2
 
 
 @dataclass(frozen=True)
@@ -135,6 +136,7 @@ def render_job(
     if mask is not None:
         _check_same_aspect(photo, mask)
         mask = cover_and_crop_mask(mask, meta.width, meta.height)
+    crop_notes = _crop_notes(photo, meta.width, meta.height)
     photo = cover_and_crop(photo, meta.width, meta.height)  # (H, W, 3)
 
     with clock.phase("fitting"):
@@ -155,7 +157,12 @@ def render_job(
         with clock.phase("encoding"):
             _write_videos(staged, output, conditioning, request, meta.fps, clock)
         outcome = RenderOutcome(
-            paths, output.label, (*fit.warnings, *output.warnings), fit, len(output.frames), clock.seconds
+            paths,
+            output.label,
+            (*crop_notes, *fit.warnings, *output.warnings),
+            fit,
+            len(output.frames),
+            clock.seconds,
         )
         sidecar = json.dumps(_sidecar(request, trajectories, outcome), indent=2, sort_keys=True) + "\n"
         staged.sidecar.write_text(sidecar, encoding="utf-8")
@@ -163,6 +170,19 @@ def render_job(
         for source, destination in zip(staged.all(), paths.all(), strict=True):
             source.replace(destination)
     return outcome
+
+
+def _crop_notes(photo: NDArray[np.uint8], width: int, height: int) -> tuple[str, ...]:
+    """A sentence where covering the shot's raster costs much of the photo."""
+    photo_height, photo_width = photo.shape[:2]
+    ratio = photo_width * height / (photo_height * width)
+    lost = 1 - min(ratio, 1 / ratio)
+    if lost < _MUCH_CROPPED:
+        return ()
+    return (
+        f"{lost:.0%} of the photo ({photo_width}x{photo_height} px) was cropped to cover the shot's "
+        f"{width}x{height} px: sample the shot in the photo's proportions to keep all of it.",
+    )
 
 
 def _conditioning_settings(request: RenderRequest) -> ConditioningSettings:

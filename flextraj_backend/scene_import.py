@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import signal
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,7 +57,8 @@ def open_scene(path: Path) -> tuple[bpy.types.Scene, bpy.types.ViewLayer]:
     import bpy
 
     try:
-        with quiet_stdout():
+        # Importers print tracebacks of their own, beside the sentence that the user gets.
+        with quiet_stdout(), _silenced(2):
             _load(path.resolve(), ending)
     except Exception as error:  # importers are Python add-ons and fail in any way on damaged files
         lines = str(error).strip().splitlines()
@@ -77,6 +80,7 @@ def _load(path: Path, ending: str) -> None:
     bpy.ops.wm.read_factory_settings(use_empty=True)
     if ending == ".fbx":
         bpy.ops.import_scene.fbx(filepath=name)
+        _link_by_name(bpy.data.scenes[0])
     elif ending in (".glb", ".gltf"):
         bpy.ops.import_scene.gltf(filepath=name, loglevel=50)
     elif ending == ".abc":
@@ -87,20 +91,54 @@ def _load(path: Path, ending: str) -> None:
         raise ValueError("it holds no objects")
 
 
+def _link_by_name(scene: bpy.types.Scene) -> None:
+    """Order imported objects: the FBX importer links them as a hash set does, other each run."""
+    for collection in (scene.collection, *scene.collection.children_recursive):
+        objects = sorted(collection.objects, key=lambda ob: ob.name)
+        for ob in objects:
+            collection.objects.unlink(ob)
+        for ob in objects:
+            collection.objects.link(ob)
+
+
 @contextlib.contextmanager
 def quiet_stdout() -> Iterator[None]:
-    """Keep Blender's chatter off standard output, also what its C code prints."""
-    sys.stdout.flush()
+    """Keep Blender's chatter off standard output, also what its C code prints; Ctrl-C waits for the end."""
+    with _interrupt_afterwards(), _silenced(1):
+        yield
+
+
+@contextlib.contextmanager
+def _interrupt_afterwards() -> Iterator[None]:
+    """Raise KeyboardInterrupt at the end where Ctrl-C came meanwhile: inside of Blender it would be lost."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    interrupts: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _frame: interrupts.append(number))
     try:
-        descriptor = os.dup(1)
-    except OSError:  # no standard output at all
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if interrupts:
+        raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def _silenced(stream: int) -> Iterator[None]:
+    """Send a standard stream's descriptor (1 or 2) to nowhere, Python's own object for it too."""
+    redirect = contextlib.redirect_stdout if stream == 1 else contextlib.redirect_stderr
+    (sys.stdout if stream == 1 else sys.stderr).flush()
+    try:
+        descriptor = os.dup(stream)
+    except OSError:  # the program has no such stream
         yield
         return
     try:
         with Path(os.devnull).open("wb") as nowhere:
-            os.dup2(nowhere.fileno(), 1)
-            with contextlib.redirect_stdout(io.StringIO()):
+            os.dup2(nowhere.fileno(), stream)
+            with redirect(io.StringIO()):
                 yield
     finally:
-        os.dup2(descriptor, 1)
+        os.dup2(descriptor, stream)
         os.close(descriptor)

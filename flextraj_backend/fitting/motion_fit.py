@@ -24,7 +24,7 @@ from flextraj_backend.fitting.subject_mask import (
     mask_from_silhouette,
 )
 
-LOW_IOU = 0.4
+LOW_IOU, NO_IOU = 0.4, 0.15
 MIN_CUT = 6
 """A side cuts a mask where at least this many of its border pixels belong to it."""
 SEARCH_WIDTH = 180
@@ -278,10 +278,19 @@ def fit_motion(
         )
     placed = request.fit is not FitMode.AUTO or meta.aligned
     if placed:
+        outline = warp_mask(silhouette, matrix)
+        if not outline.any():
+            raise FitError(
+                "The fit places the rig outside of the photo: correct the matrix or choose the automatic fit."
+            )
+        if mask is None and not meta.aligned:
+            # The rig's outline is another body's: the person behind it is the better guess.
+            person = mask_from_person(photo)
+            mask = person if person is not None and (outline & person).any() else None
         if mask is None:
             mask, problems = _mask_of_placed_rig(photo, silhouettes, matrix)
             warnings += problems
-        if not (warp_mask(silhouette, matrix) & mask).any():
+        if not (outline & mask).any():
             raise FitError(
                 "The subject mask and the rig do not overlap: check the mask, or let the motion be fitted "
                 "automatically with 'aligned' switched off."

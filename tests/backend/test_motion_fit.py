@@ -213,3 +213,19 @@ def test_what_cannot_be_fitted_gets_a_sentence_that_says_what_to_do(kind: str, s
     with pytest.raises(FitError) as caught:
         _refused(kind)
     assert sentence in caught.value.message
+
+
+def test_a_fit_that_leaves_the_photo_is_named_and_no_mask_is_blamed():
+    shot = unaligned(shots.shot([STILL], frames=2))
+    request = replace(AUTO, fit=FitMode.GIVEN, fit_matrix=(1e6, 0.0, 1e9, 0.0, 1e6, 1e9))
+    with pytest.raises(FitError, match="outside of the photo"):
+        fit(shot, None, request)
+
+
+def test_a_rig_that_misses_the_subject_gets_advice_that_helps():
+    shot = unaligned(shots.shot([STILL], frames=2))
+    specks = np.zeros_like(shot.mask)
+    specks[2:-2:40, 2:-2:60] = True
+    found = fit(shot, specks)
+    assert found.iou < 0.15
+    assert any("mark ground and props as background" in warning for warning in found.warnings)

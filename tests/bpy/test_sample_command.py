@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -236,3 +237,32 @@ def test_downloaded_rigs_are_sampled_as_they_come(name, frames, segments, shown,
     rows = np.clip(y[:, None] + np.repeat([-1, 0, 1], 3), 0, 479)
     columns = np.clip(x[:, None] + np.tile([-1, 0, 1], 3), 0, 719)
     assert shot.silhouette[shot.seg_id[seen][:, None], rows, columns].any(axis=1).mean() > 0.98
+
+
+@pytest.mark.skipif(not (ASSETS / "samba.fbx").is_file(), reason="needs the rigs of FLEXTRAJ_ASSETS_DIR")
+def test_an_fbx_gives_the_same_ids_and_points_in_every_run(tmp_path: Path) -> None:
+    contents = set()
+    scene = str(ASSETS / "samba.fbx")
+    for seed in ("0", "2", "4"):
+        command = [sys.executable, "-m", "flextraj_backend", "sample", scene, "--frames", "1:5"]
+        output = tmp_path / f"{seed}.npz"
+        subprocess.run(
+            [*command, "--model-frames", "2", "--points", "50", "-o", str(output)],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            check=True,
+            capture_output=True,
+            timeout=120,
+        )
+        contents.add(output.read_bytes())
+    assert len(contents) == 1
+
+
+@pytest.mark.skipif(os.name == "nt", reason="sends a POSIX signal to itself")
+def test_ctrl_c_inside_of_blender_ends_the_program_afterwards() -> None:
+    from flextraj_backend.scene_import import quiet_stdout
+
+    finished = []
+    with pytest.raises(KeyboardInterrupt), quiet_stdout():
+        os.kill(os.getpid(), signal.SIGINT)
+        finished.append("Blender's work")
+    assert finished
