@@ -306,6 +306,11 @@ def fit_motion(
             f"The rig covers only {iou:.0%} of the subject where it stands: let the motion be fitted "
             "automatically with 'aligned' switched off.",
         )
+    elif iou < NO_IOU:
+        warnings += (
+            f"The rig hardly meets the photo's subject (overlap {iou:.0%}), so the video means little: give a "
+            "subject mask, mark ground and props as background, or line rig and photo up and say so.",
+        )
     elif iou < LOW_IOU:
         warnings += (
             f"Rig and subject differ in shape or pose (overlap {iou:.0%}): start from a frame in a "
