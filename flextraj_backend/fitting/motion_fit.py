@@ -24,7 +24,7 @@ from flextraj_backend.fitting.subject_mask import (
     mask_from_silhouette,
 )
 
-LOW_IOU, NO_IOU = 0.4, 0.15
+LOW_IOU, NO_IOU = 0.4, 0.05
 MIN_CUT = 6
 """A side cuts a mask where at least this many of its border pixels belong to it."""
 SEARCH_WIDTH = 180
@@ -308,8 +308,8 @@ def fit_motion(
         )
     elif iou < NO_IOU:
         warnings += (
-            f"The rig hardly meets the photo's subject (overlap {iou:.0%}), so the video means little: give a "
-            "subject mask, mark ground and props as background, or line rig and photo up and say so.",
+            f"The rig hardly meets the photo's subject (overlap {iou:.0%}), so the video means little: give "
+            "a subject mask, mark ground and props as background, or line rig and photo up and say so.",
         )
     elif iou < LOW_IOU:
         warnings += (
