@@ -24,7 +24,7 @@ from flextraj_backend.fitting.subject_mask import (
     mask_from_silhouette,
 )
 
-LOW_IOU, NO_IOU = 0.4, 0.05
+LOW_IOU = 0.4
 MIN_CUT = 6
 """A side cuts a mask where at least this many of its border pixels belong to it."""
 SEARCH_WIDTH = 180
@@ -306,15 +306,10 @@ def fit_motion(
             f"The rig covers only {iou:.0%} of the subject where it stands: let the motion be fitted "
             "automatically with 'aligned' switched off.",
         )
-    elif iou < NO_IOU:
-        warnings += (
-            f"The rig hardly meets the photo's subject (overlap {iou:.0%}), so the video means little: give "
-            "a subject mask, mark ground and props as background, or line rig and photo up and say so.",
-        )
     elif iou < LOW_IOU:
         warnings += (
-            f"Rig and subject differ in shape or pose (overlap {iou:.0%}): start from a frame in a "
-            "similar pose.",
+            f"Rig and subject differ in shape or pose (overlap {iou:.0%}): start from a frame in a similar "
+            "pose, give a subject mask, or mark ground and props as background.",
         )
     return MotionFit(matrix, mask, iou, warnings)
 
