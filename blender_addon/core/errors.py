@@ -24,6 +24,8 @@ class ErrorCode(StrEnum):
     BACKEND_VERSION = "backend_version"
     DISK = "disk"
     MEMORY = "memory"
+    GPU_MEMORY = "gpu_memory"
+    WEIGHTS = "weights"
 
 
 class FlexTrajError(Exception):
@@ -41,3 +43,10 @@ class FlexTrajError(Exception):
 
     def __reduce__(self) -> tuple[type[FlexTrajError], tuple[str, ErrorCode]]:
         return type(self), (self.message, self.code)
+
+
+class RequestError(FlexTrajError):
+    """A request that cannot be run as it stands; the message names the setting."""
+
+    def __init__(self, message: str, code: ErrorCode = ErrorCode.REQUEST) -> None:
+        super().__init__(message, code)

@@ -9,19 +9,13 @@ from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
 from typing import Any
 
-from .errors import ErrorCode, FlexTrajError
+from .errors import ErrorCode, RequestError
+from .model_options import ModelOptions
 from .version import PROTOCOL_VERSION
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _ENGINE = re.compile(r"[a-z][a-z0-9_]{0,31}")
 MAX_PROMPT = 20_000
-
-
-class RequestError(FlexTrajError):
-    """A request that cannot be run as it stands; the message names the setting."""
-
-    def __init__(self, message: str, code: ErrorCode = ErrorCode.REQUEST) -> None:
-        super().__init__(message, code)
 
 
 class FitMode(StrEnum):
@@ -54,6 +48,7 @@ class RenderRequest:
         keep_frames: fraction of frames kept (temporal sparsity), 0 < f <= 1.
         surface: dense ID video in which every covered pixel carries the ID of its surface point.
         color_cue: paint the colour video from the set's colours; otherwise it is black.
+        model: how a diffusion engine runs; draft engines do not read it.
         title: shown in the job list.
         protocol: version of this message.
     """
@@ -73,6 +68,7 @@ class RenderRequest:
     keep_frames: float = 1.0
     surface: bool = False
     color_cue: bool = False
+    model: ModelOptions = ModelOptions()
     title: str = ""
     protocol: int = PROTOCOL_VERSION
 
@@ -112,6 +108,8 @@ class RenderRequest:
                 values["fit"] = FitMode(values["fit"])
             except ValueError:
                 raise RequestError("The setting 'fit' must be 'none', 'auto' or 'given'.") from None
+        if "model" in values:
+            values["model"] = ModelOptions.from_dict(values["model"])
         if isinstance(values.get("fit_matrix"), list):
             values["fit_matrix"] = tuple(values["fit_matrix"])
         return cls(**values)
@@ -179,6 +177,10 @@ def _check(request: RenderRequest) -> None:
         must(_is_number(value) and 0 < value <= 1, f"The setting '{name}' must be above 0 and at most 1.")
     for name in ("surface", "color_cue"):
         must(isinstance(getattr(request, name), bool), f"The setting '{name}' must be true or false.")
+    must(
+        isinstance(request.model, ModelOptions),
+        "The setting 'model' must be a JSON object with model options.",
+    )
     must(isinstance(request.fit, FitMode), "The setting 'fit' must be 'none', 'auto' or 'given'.")
     matrix = request.fit_matrix
     if request.fit is FitMode.GIVEN:

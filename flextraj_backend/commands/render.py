@@ -12,8 +12,8 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from blender_addon.core.errors import ErrorCode, FlexTrajError
-from blender_addon.core.request import FitMode, RenderRequest, RequestError
+from blender_addon.core.errors import ErrorCode, FlexTrajError, RequestError
+from blender_addon.core.request import FitMode, RenderRequest
 from blender_addon.core.trajectory_file import read_trajectories
 
 NAME = "render"

@@ -16,8 +16,8 @@ from fastapi.responses import FileResponse, StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
 from blender_addon.client.messages import BackendHealth, JobState, JobStatus, ResultKind
-from blender_addon.core.errors import ErrorCode, FlexTrajError
-from blender_addon.core.request import RenderRequest, RequestError
+from blender_addon.core.errors import ErrorCode, FlexTrajError, RequestError
+from blender_addon.core.request import RenderRequest
 from blender_addon.core.version import PROTOCOL_VERSION, package_version
 from flextraj_backend.engines.base import EngineError
 from flextraj_backend.engines.catalog import engine_infos

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blender_addon.core.errors import ErrorCode
-from blender_addon.core.request import MAX_PROMPT, FitMode, RenderRequest, RequestError
+from blender_addon.core.errors import ErrorCode, RequestError
+from blender_addon.core.request import MAX_PROMPT, FitMode, RenderRequest
 from blender_addon.core.version import PROTOCOL_VERSION
 
 HASH = "0123456789abcdef" * 4
