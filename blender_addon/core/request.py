@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from typing import Any
 
@@ -68,7 +68,7 @@ class RenderRequest:
     keep_frames: float = 1.0
     surface: bool = False
     color_cue: bool = False
-    model: ModelOptions = ModelOptions()
+    model: ModelOptions = field(default_factory=ModelOptions)
     title: str = ""
     protocol: int = PROTOCOL_VERSION
 

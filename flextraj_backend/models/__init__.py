@@ -1,0 +1,1 @@
+"""FlexTraj's two-stream injection on diffusers' image-to-video transformers."""
