@@ -94,6 +94,7 @@ class RenderOutcome:
         fit: how the motion was placed on the photo.
         frame_count: frames of each video.
         seconds: wall time by phase.
+        record: how the engine made it, as JSON values.
     """
 
     paths: OutputPaths
@@ -102,6 +103,7 @@ class RenderOutcome:
     fit: MotionFit
     frame_count: int
     seconds: dict[str, float]
+    record: dict[str, Any]
 
 
 def estimate_job(request: RenderRequest, trajectories: TrajectorySet) -> Estimate:
@@ -163,6 +165,7 @@ def render_job(
             fit,
             len(output.frames),
             clock.seconds,
+            output.record,
         )
         sidecar = json.dumps(_sidecar(request, trajectories, outcome), indent=2, sort_keys=True) + "\n"
         staged.sidecar.write_text(sidecar, encoding="utf-8")
@@ -255,6 +258,7 @@ def _sidecar(request: RenderRequest, trajectories: TrajectorySet, outcome: Rende
             "fps": meta.fps,
             "frames": outcome.frame_count,
         },
+        "generation": outcome.record,
         "seconds": {phase: round(value, 3) for phase, value in outcome.seconds.items()},
         "versions": {
             "flextraj": package_version(),

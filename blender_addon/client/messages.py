@@ -127,7 +127,10 @@ class EngineInfo:
         available: False where it cannot run; `reason` then says why and what to do, in one sentence.
         min_frames, max_frames, frame_step, frame_offset: frame counts are `frame_step * k + frame_offset`.
         side_multiple, max_side: width and height are multiples of the first, at most the second, in pixels.
-        seconds, memory_bytes, vram_bytes: estimate for 49 frames at 720x480, None where there is none.
+        fixed_width, fixed_height: the one size that can be made, in pixels; 0 where the size is free.
+        seconds, memory_bytes, vram_bytes: estimate for 49 frames at 720x480 or the nearest that the engine
+            can make, None where there is none.
+        note: one sentence to show with the estimate, such as how the weights share the GPU; may be empty.
     """
 
     name: str
@@ -140,9 +143,12 @@ class EngineInfo:
     frame_offset: int = 0
     side_multiple: int = 2
     max_side: int = 4096
+    fixed_width: int = 0
+    fixed_height: int = 0
     seconds: float | None = None
     memory_bytes: int | None = None
     vram_bytes: int | None = None
+    note: str = ""
 
     def refusal(self, frames: int, width: int, height: int) -> str:
         """Why the engine cannot make a video of this length and size, in one sentence; empty where it can."""
@@ -158,6 +164,11 @@ class EngineInfo:
             if nearest < self.min_frames:
                 nearest += self.frame_step
             return f"{self.title} cannot make {frames} frames: set Frames to {nearest}."
+        if self.fixed_width and (width, height) != (self.fixed_width, self.fixed_height):
+            return (
+                f"{self.title} makes {self.fixed_width} × {self.fixed_height} pixels and no other size, "
+                f"not {width} × {height}: change the size."
+            )
         if max(width, height) > self.max_side:
             return (
                 f"{self.title} makes at most {self.max_side} pixels a side, not {width} × {height}: "
@@ -188,9 +199,12 @@ class EngineInfo:
             frame_offset=answer.count("frame_offset"),
             side_multiple=answer.count("side_multiple"),
             max_side=answer.count("max_side"),
+            fixed_width=answer.count("fixed_width"),
+            fixed_height=answer.count("fixed_height"),
             seconds=answer.optional_number("seconds"),
             memory_bytes=answer.optional_count("memory_bytes"),
             vram_bytes=answer.optional_count("vram_bytes"),
+            note=answer.text("note"),
         )
 
 

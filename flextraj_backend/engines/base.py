@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,7 +35,14 @@ class Availability:
 
 @dataclass(frozen=True)
 class Limits:
-    """What an engine can make. Frame counts are `frame_step * k + frame_offset` within the range."""
+    """What an engine can make.
+
+    Attributes:
+        min_frames, max_frames, frame_step, frame_offset: frame counts are `frame_step * k + frame_offset`
+            within the range.
+        side_multiple, max_side: width and height are multiples of the first, at most the second, in pixels.
+        fixed_width, fixed_height: the one size that can be made, in pixels; 0 where the size is free.
+    """
 
     min_frames: int
     max_frames: int
@@ -43,6 +50,8 @@ class Limits:
     frame_offset: int = 0
     side_multiple: int = 2
     max_side: int = 4096
+    fixed_width: int = 0
+    fixed_height: int = 0
 
 
 @dataclass(frozen=True)
@@ -110,11 +119,13 @@ class EngineOutput:
         frames: (T, H, W, 3) uint8 RGB.
         label: what to call the video to be honest, such as 'motion draft'; empty for a final.
         warnings: sentences for the user, in the sidecar and the panel.
+        record: how the engine made it, as JSON values, for the sidecar.
     """
 
     frames: NDArray[np.uint8]
     label: str = ""
     warnings: tuple[str, ...] = field(default=())
+    record: dict[str, Any] = field(default_factory=dict)
 
 
 ReportProgress = Callable[[Progress], None]

@@ -46,9 +46,12 @@ engine_infos = st.builds(
     frame_offset=counts,
     side_multiple=counts,
     max_side=counts,
+    fixed_width=counts,
+    fixed_height=counts,
     seconds=st.none() | numbers,
     memory_bytes=st.none() | counts,
     vram_bytes=st.none() | counts,
+    note=texts,
 )
 healths = st.builds(BackendHealth, protocol=counts, version=texts, uptime_seconds=numbers)
 
@@ -98,3 +101,12 @@ def test_a_job_without_steps_shows_no_progress_instead_of_failing() -> None:
 def test_only_the_four_ends_count_as_finished() -> None:
     ends = {JobState.CANCELLED, JobState.SUCCEEDED, JobState.FAILED, JobState.INTERRUPTED}
     assert {state for state in JobState if state.is_finished} == ends
+
+
+def test_an_engine_of_one_size_says_which_before_anything_is_sampled() -> None:
+    engine = EngineInfo(
+        "cogvideox", "CogVideoX", True, min_frames=5, max_frames=97, fixed_width=720, fixed_height=480
+    )
+    assert engine.refusal(49, 720, 480) == ""
+    sentence = engine.refusal(49, 480, 720)
+    assert "720 × 480 pixels and no other size" in sentence and "not 480 × 720" in sentence

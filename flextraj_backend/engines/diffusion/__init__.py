@@ -1,0 +1,1 @@
+"""FlexTraj on diffusers' image-to-video models: the engines `cogvideox` and `wan`."""
