@@ -6,15 +6,31 @@ import hashlib
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from blender_addon.core.errors import ErrorCode, FlexTrajError, RequestError
+from blender_addon.core.model_options import (
+    AttentionBackend,
+    CachePlace,
+    CacheStorage,
+    CompileMode,
+    ConditionTokens,
+    GuidanceSchedule,
+    MemoryMode,
+    ModelOptions,
+    SchedulerChoice,
+    StepCache,
+)
 from blender_addon.core.request import FitMode, RenderRequest
 from blender_addon.core.trajectory_file import read_trajectories
+from flextraj_backend.commands import model_options
+
+if TYPE_CHECKING:
+    from flextraj_backend.engines.base import Estimate
 
 NAME = "render"
 _HASH_CHUNK = 1 << 20
@@ -41,11 +57,23 @@ def command(
     keep_frames: float = typer.Option(1.0, help="Fraction of the frames kept, above 0 to 1."),
     surface: bool = typer.Option(False, "--surface", help="ID video without holes."),
     color_cue: bool = typer.Option(False, "--color-cue", help="Pass the points' colours on."),
+    strength: float = model_options.STRENGTH,
+    guidance_schedule: GuidanceSchedule = model_options.GUIDANCE_SCHEDULE,
+    scheduler: SchedulerChoice = model_options.SCHEDULER,
+    lora: list[str] = model_options.LORA,
+    window_overlap: int = model_options.WINDOW_OVERLAP,
+    condition_tokens: ConditionTokens = model_options.CONDITION_TOKENS,
+    cache_storage: CacheStorage = model_options.CACHE_STORAGE,
+    cache_place: CachePlace = model_options.CACHE_PLACE,
+    memory: MemoryMode = model_options.MEMORY,
+    step_cache: StepCache = model_options.STEP_CACHE,
+    compile: CompileMode = model_options.COMPILE,
+    attention: AttentionBackend = model_options.ATTENTION,
 ) -> None:
     """Render a video of a photo that moves along a trajectory set."""
     # Imported here: the command line's --help does not wait for the engines.
     from flextraj_backend.image_io import read_mask, read_photo
-    from flextraj_backend.rendering import OutputPaths, render_job
+    from flextraj_backend.rendering import OutputPaths, estimate_job, render_job
 
     paths = OutputPaths.beside(output)
     _check_output(output, paths.sidecar, (paths.ids, paths.color))
@@ -66,14 +94,30 @@ def command(
         keep_frames=keep_frames,
         surface=surface,
         color_cue=color_cue,
+        model=ModelOptions(
+            strength=strength,
+            guidance_schedule=guidance_schedule,
+            scheduler=scheduler,
+            condition_tokens=condition_tokens,
+            cache_storage=cache_storage,
+            cache_place=cache_place,
+            memory=memory,
+            step_cache=step_cache,
+            compile=compile,
+            attention=attention,
+            loras=model_options.parse_loras(lora),
+            window_overlap=window_overlap,
+        ),
         title=output.stem,
     )
     console = Console(stderr=True)
+    shot = read_trajectories(trajectories)
+    _show_estimate(console, estimate_job(request, shot))
     with _progress_bar(console) as progress:
         task = progress.add_task("reading", total=None)
         outcome = render_job(
             request,
-            read_trajectories(trajectories),
+            shot,
             read_photo(image),
             None if mask is None else read_mask(mask),
             paths,
@@ -92,6 +136,23 @@ def command(
         highlight=False,
         soft_wrap=True,
     )
+
+
+def _show_estimate(console: Console, estimate: Estimate) -> None:
+    """Tell what the job will take before it starts."""
+    gpu = f" and {_gib(estimate.vram_bytes)} of GPU memory" if estimate.vram_bytes else ""
+    sentence = f"Estimate: {_duration(estimate.seconds)}, {_gib(estimate.memory_bytes)} of memory{gpu}."
+    console.print(f"{sentence} {estimate.note}".rstrip(), highlight=False, soft_wrap=True)
+
+
+def _gib(size: int) -> str:
+    return f"{size / (1 << 30):.1f} GiB"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def _progress_bar(console: Console) -> Progress:
