@@ -9,7 +9,17 @@ import typer
 
 from blender_addon.core.errors import FlexTrajError
 from blender_addon.core.version import package_version
-from flextraj_backend.commands import bench, conditions, demo, doctor, engines, render, sample, serve
+from flextraj_backend.commands import (
+    bench,
+    checkpoint,
+    conditions,
+    demo,
+    doctor,
+    engines,
+    render,
+    sample,
+    serve,
+)
 
 USER_ERROR = 2
 INTERRUPTED = 130
@@ -31,6 +41,7 @@ app = typer.Typer(
 for module in (demo, sample, conditions, render, serve, engines, doctor):
     app.command(module.NAME)(module.command)
 app.add_typer(bench.app, name="bench")
+app.add_typer(checkpoint.app, name="checkpoint")
 
 
 def _print_version(wanted: bool) -> None:
