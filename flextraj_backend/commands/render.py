@@ -112,14 +112,16 @@ def command(
     )
     console = Console(stderr=True)
     shot = read_trajectories(trajectories)
+    photo = read_photo(image)
+    subject_mask = None if mask is None else read_mask(mask)
     _show_estimate(console, estimate_job(request, shot))
     with _progress_bar(console) as progress:
         task = progress.add_task("reading", total=None)
         outcome = render_job(
             request,
             shot,
-            read_photo(image),
-            None if mask is None else read_mask(mask),
+            photo,
+            subject_mask,
             paths,
             lambda now: progress.update(
                 task, description=now.phase, completed=now.step, total=max(now.steps, 1)
