@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
-from typing import cast
+from typing import TypeVar, cast
 
 import bpy
 import numpy as np
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ..core.camera import CameraFrame, camera_track
 from ..core.errors import ErrorCode, FlexTrajError
 from ..core.frame_mapping import FrameMap, FrameRange, map_frames, shot_range
-from ..core.pipeline import overlap
+from ..core.pipeline import overlap_steps
 from ..core.rasterizer import OccluderMesh
 from ..core.sample_settings import ColorSource, SampleMode, SampleProgress, SampleSettings
 from ..core.sampling import check_point_count
@@ -24,22 +24,23 @@ from ..core.tracking import project_points, world_points
 from ..core.trajectories import MAX_SAMPLES, MAX_SIDE, TrajectoryMeta, TrajectorySet
 from ..core.version import package_version
 from ..core.visibility import visible_points
-from .appearance import MaterialColors
 from .cameras import CameraReader, read_camera
 from .evaluated_meshes import MeshKey, MeshReader, MeshState
 from .motion_range import motion_range
 from .occluders import occluder_meshes
+from .point_colors import look_up_colors
 from .point_tracker import (
     FollowedMeshes,
     MeshFollower,
     PlacedPoints,
-    PointRun,
     check_finite,
     number_points,
     place_points,
 )
 from .scene_state import evaluate_frame, preserved_scene
 from .subjects import Patch, Subjects, SurfaceOwner, choose_subjects, resolve_objects, surface_owner
+
+Value = TypeVar("Value")
 
 PRODUCER = "flextraj sample"
 THREADS = 2
@@ -89,15 +90,16 @@ class ShotPlan:
     frames: FrameMap
     subjects: Subjects
     points: PlacedPoints
-    color: NDArray[np.uint8] | None
 
 
 def sample_shot(
     scene: bpy.types.Scene, view_layer: bpy.types.ViewLayer, settings: SampleSettings
 ) -> Generator[SampleProgress, None, TrajectorySet]:
-    """Sample a shot step by step: yields after each frame, returns the trajectory set.
+    """Sample a shot step by step, return the trajectory set.
 
-    Closing the generator cancels; the scene is left as it was in any case.
+    A step evaluates one frame, or reads one image; where only threads are waited for it ends after a moment,
+    with the progress of the step before. Closing the generator cancels; the scene is left as it was in any
+    case.
 
     Raises:
         FlexTrajError: see `ErrorCode`: NO_CAMERA, NO_SUBJECT, FRAME_RANGE, TOPOLOGY, GEOMETRY, REQUEST.
@@ -109,30 +111,37 @@ def sample_shot(
         plan = plan_shot(scene, view_layer, settings, frames, reader)
         seg_id, traj_id = number_points(plan.points, plan.subjects)
         frame_count, point_count = len(frames.source_frames), plan.points.count
+        progress = SampleProgress(0, frame_count)
         if frame_count * point_count > MAX_SAMPLES:
             raise FlexTrajError(
                 f"{frame_count} frames of {point_count} points are more than fit in a trajectory set: "
                 "ask for fewer points or frames.",
                 ErrorCode.MEMORY,
             )
+        color = None
+        if settings.color is ColorSource.MATERIAL:
+            color = yield from _each_as(progress, look_up_colors(view_layer, reader, plan.points))
         positions = np.empty((frame_count, point_count, 3), dtype=np.float32)
         visible = np.empty((frame_count, point_count), dtype=bool)
         cameras: list[CameraFrame] = []
         silhouette = None
         evaluated = evaluate_frames(scene, view_layer, settings, plan, reader)
-        with closing(overlap(evaluated, partial(_track, plan), THREADS)) as tracked:
-            for index, frame in enumerate(tracked):
-                positions[index] = frame.positions
-                visible[index] = frame.visible
-                cameras.append(frame.camera)
-                silhouette = frame.silhouette if index == 0 else silhouette
-                yield SampleProgress(index + 1, frame_count)
+        with closing(overlap_steps(evaluated, partial(_track, plan), THREADS)) as tracked:
+            for frame in tracked:
+                if frame is not None:
+                    index = progress.done
+                    positions[index] = frame.positions
+                    visible[index] = frame.visible
+                    cameras.append(frame.camera)
+                    silhouette = frame.silhouette if index == 0 else silhouette
+                    progress = SampleProgress(index + 1, frame_count)
+                yield progress
     return TrajectorySet(
         positions=positions,
         visible=visible,
         seg_id=seg_id,
         traj_id=traj_id,
-        color=plan.color,
+        color=color,
         silhouette=silhouette,
         meta=TrajectoryMeta(
             width=cameras[0].width,
@@ -154,15 +163,30 @@ def run_to_end(
     on_progress: Callable[[SampleProgress], None] | None = None,
 ) -> TrajectorySet:
     """Run `sample_shot` without stopping; the scene is restored also when `on_progress` raises."""
+    last = None
     try:
         while True:
             progress = next(steps)
-            if on_progress is not None:
+            if on_progress is not None and progress != last:
                 on_progress(progress)
+            last = progress
     except StopIteration as finished:
         return finished.value
     finally:
         steps.close()
+
+
+def _each_as(
+    progress: SampleProgress, steps: Generator[None, None, Value]
+) -> Generator[SampleProgress, None, Value]:
+    """Yield the same progress for every step; return what the steps return."""
+    with closing(steps):
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                return end.value
+            yield progress
 
 
 def check_settings(settings: SampleSettings) -> None:
@@ -228,11 +252,7 @@ def plan_shot(
     surfaces: list[SurfaceOwner] = [surface_owner(live) for live in reader.live_meshes(depsgraph)]
     states = reader.read(depsgraph)
     subjects = choose_subjects(scene, settings, surfaces, states)
-    points = place_points(subjects, states, settings)
-    color = None
-    if settings.color is ColorSource.MATERIAL:
-        color = _colors(depsgraph, reader, states, points)
-    return ShotPlan(frames, subjects, points, color)
+    return ShotPlan(frames, subjects, place_points(subjects, states, settings))
 
 
 def evaluate_frames(
@@ -298,26 +318,6 @@ def _shot_cameras(scene: bpy.types.Scene, settings: SampleSettings) -> list[bpy.
     if settings.camera is None:
         cameras += [marker.camera for marker in scene.timeline_markers]
     return [camera for camera in cameras if camera is not None]
-
-
-def _colors(
-    depsgraph: bpy.types.Depsgraph,
-    reader: MeshReader,
-    states: Mapping[MeshKey, MeshState],
-    points: PlacedPoints,
-) -> NDArray[np.uint8]:
-    """Look up the colour of every point on the first frame, (N, 3) uint8."""
-    materials = MaterialColors()
-    colors = np.empty((points.count, 3), dtype=np.uint8)
-    runs_of: dict[MeshKey, list[PointRun]] = {}
-    for run in points.runs:
-        runs_of.setdefault(run.key, []).append(run)
-    for live in reader.live_meshes(depsgraph):
-        for run in runs_of.get(live.key, ()):
-            colors[run.points] = materials.colors(
-                live, states[live.key].topology, run.triangle, run.barycentric
-            )
-    return colors
 
 
 def _silhouettes(

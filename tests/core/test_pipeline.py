@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from blender_addon.core.pipeline import overlap
+from blender_addon.core.pipeline import overlap, overlap_steps
 
 
 def test_results_come_in_the_order_of_the_items_however_long_each_takes():
@@ -69,3 +69,34 @@ def test_closing_stops_the_source_before_its_end():
     next(results)
     results.close()
     assert len(made) < 10
+
+
+def test_the_caller_is_asked_back_while_a_result_takes_long():
+    """A window would not react to events for as long as the slowest frame takes."""
+    release = threading.Event()
+
+    def work(item: int) -> int:
+        release.wait(10.0)
+        return item
+
+    steps = overlap_steps((i for i in range(3)), work, 1)
+    assert [next(steps) for _ in range(5)] == [None] * 5
+    release.set()
+    assert [result for result in steps if result is not None] == [0, 1, 2]
+
+
+def test_closing_does_not_wait_for_work_that_runs():
+    """Esc would be answered only after a frame's visibility test."""
+    release, ended = threading.Event(), threading.Event()
+
+    def work(item: int) -> int:
+        release.wait(10.0)
+        ended.set()
+        return item
+
+    steps = overlap_steps((i for i in range(9)), work, 1)
+    next(steps)
+    steps.close()
+    assert not ended.is_set()
+    release.set()
+    assert ended.wait(10.0)
