@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,25 +20,39 @@ MAX_PIXELS = 200_000_000
 class ImageError(FlexTrajError):
     """A picture that cannot be used."""
 
-    def __init__(self, message: str) -> None:
-        super().__init__(message, ErrorCode.IMAGE)
+    def __init__(self, message: str, code: ErrorCode = ErrorCode.IMAGE) -> None:
+        super().__init__(message, code)
 
 
-def _open(source: Path | str | bytes) -> tuple[Image.Image, str]:
-    label = "The image" if isinstance(source, bytes) else f"The image {source}"
+@dataclass(frozen=True)
+class _Source:
+    """A picture to read and what to call it in an error."""
+
+    data: Path | str | bytes
+    code: ErrorCode
+
+    def refuse(self, problem: str) -> ImageError:
+        label = "The mask" if self.code is ErrorCode.MASK else "The image"
+        if not isinstance(self.data, bytes):
+            label += f" {self.data}"
+        return ImageError(f"{label} {problem}", self.code)
+
+
+def _open(source: _Source) -> Image.Image:
+    data = source.data
     try:
         with warnings.catch_warnings():
             # Pillow warns at half its own limit; ours is checked below, before any pixel is decoded.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
+            image = Image.open(io.BytesIO(data) if isinstance(data, bytes) else data)
         if image.width * image.height > MAX_PIXELS:
             image.close()
-            raise ImageError(f"{label} has {image.width}x{image.height} px, too large: scale it down first.")
-        return image, label
+            raise source.refuse(f"has {image.width}x{image.height} px, too large: scale it down first.")
+        return image
     except (UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise ImageError(f"{label} is not a readable image: use a JPEG, PNG, WebP or TIFF file.") from error
+        raise source.refuse("is not a readable image: use a JPEG, PNG, WebP or TIFF file.") from error
     except OSError as error:
-        raise ImageError(f"{label} cannot be opened ({error.strerror or error}): check the path.") from error
+        raise source.refuse(f"cannot be opened ({error.strerror or error}): check the path.") from error
 
 
 def _in_eight_bits(image: Image.Image) -> Image.Image:
@@ -54,23 +69,22 @@ def _in_eight_bits(image: Image.Image) -> Image.Image:
     return Image.fromarray(np.round(np.clip(values / largest, 0, 1) * 255).astype(np.uint8))
 
 
-def _load(source: Path | str | bytes, mode: str) -> NDArray[np.uint8]:
-    image, label = _open(source)
-    with image:
+def _load(source: _Source, mode: str) -> NDArray[np.uint8]:
+    with _open(source) as image:
         try:
             return np.asarray(_in_eight_bits(ImageOps.exif_transpose(image)).convert(mode))
         except (OSError, SyntaxError, ValueError) as error:
-            raise ImageError(f"{label} is damaged ({error}): save it again as a JPEG or PNG file.") from error
+            raise source.refuse(f"is damaged ({error}): save it again as a JPEG or PNG file.") from error
 
 
 def read_photo(source: Path | str | bytes) -> NDArray[np.uint8]:
     """Read a photo as (H, W, 3) uint8 RGB, upright by its EXIF tag. Raises ImageError."""
-    return _load(source, "RGB")
+    return _load(_Source(source, ErrorCode.IMAGE), "RGB")
 
 
 def read_mask(source: Path | str | bytes) -> NDArray[np.bool_]:
-    """Read a subject mask as (H, W) bool; brighter than middle grey is subject. Raises ImageError."""
-    return _load(source, "L") > 127
+    """Read a subject mask as (H, W) bool; brighter than middle grey is subject. Raises ImageError (MASK)."""
+    return _load(_Source(source, ErrorCode.MASK), "L") > 127
 
 
 def cover_and_crop(picture: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:

@@ -204,7 +204,8 @@ def _check_same_aspect(photo: NDArray[np.uint8], mask: NDArray[np.bool_]) -> Non
     if abs(photo_width * mask_height / (photo_height * mask_width) - 1) > _ASPECT_TOLERANCE:
         raise ImageError(
             f"The mask is {mask_width}x{mask_height} px and the photo {photo_width}x{photo_height} px: "
-            "export the mask in the photo's proportions."
+            "export the mask in the photo's proportions.",
+            ErrorCode.MASK,
         )
 
 

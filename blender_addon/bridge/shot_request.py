@@ -103,10 +103,7 @@ def first_problem(
         return FlexTrajError(
             "The last frame must come after the first one: correct the range.", ErrorCode.FRAME_RANGE
         )
-    if engine is None:
-        return None
-    sentence = engine.refusal(settings.frames, *chosen_size(context, settings))
-    return FlexTrajError(sentence, ErrorCode.ENGINE) if sentence else None
+    return None if engine is None else engine.refusal(settings.frames, *chosen_size(context, settings))
 
 
 def chosen_size(context: Context, settings: FlexTrajSettings) -> tuple[int, int]:

@@ -311,7 +311,9 @@ def _refusal(response: http.client.HTTPResponse) -> BackendError:
     """The error that a non-2xx answer describes."""
     try:
         details = json.loads(response.read(_MAX_LOG))["error"]
-        return BackendError(str(details["message"]), ErrorCode(details["code"]), response.status)
+        # The sentence of a newer backend is worth more than its kind of error, which may be unknown here.
+        code = ErrorCode(details["code"]) if details["code"] in set(ErrorCode) else ErrorCode.BACKEND
+        return BackendError(str(details["message"]), code, response.status)
     except (ValueError, KeyError, TypeError, RecursionError, OSError, http.client.HTTPException):
         if response.status == http.HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
             # The backend hangs up while the upload still runs, which may tear its explanation off.

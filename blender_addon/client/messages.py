@@ -37,6 +37,8 @@ class ResultKind(StrEnum):
     COLOR_VIDEO = "conditions/color"
     SIDECAR = "sidecar"
     """How the video was made (JSON): request, hashes of the inputs, fit, times, versions."""
+    THUMBNAIL = "thumbnail"
+    """A small picture (PNG) of the video's middle frame."""
 
     @property
     def file_name(self) -> str:
@@ -49,6 +51,7 @@ _FILE_NAMES = {
     ResultKind.ID_VIDEO: "id.mp4",
     ResultKind.COLOR_VIDEO: "color.mp4",
     ResultKind.SIDECAR: "job.json",
+    ResultKind.THUMBNAIL: "thumbnail.png",
 }
 
 
@@ -66,6 +69,7 @@ class JobStatus:
         eta_seconds: estimated time left, None where unknown.
         created, finished: Unix time in seconds; finished is None until the job has ended.
         error: one sentence where the job failed or was interrupted, else None.
+        error_code: kind of failure where there is one that the add-on knows.
         label: what to call the video to be honest, such as 'motion draft'; empty for a final.
         warnings: sentences for the user.
         results: files that can be downloaded.
@@ -82,6 +86,7 @@ class JobStatus:
     created: float = 0.0
     finished: float | None = None
     error: str | None = None
+    error_code: ErrorCode | None = None
     label: str = ""
     warnings: tuple[str, ...] = ()
     results: tuple[ResultKind, ...] = ()
@@ -96,7 +101,7 @@ class JobStatus:
 
     @classmethod
     def from_dict(cls, values: Any) -> JobStatus:
-        """Read a job. Raises FlexTrajError (ErrorCode.BACKEND): a setting is missing or of a wrong type."""
+        """Read a job. Raises FlexTrajError (BACKEND_VERSION): a setting is missing or of a wrong type."""
         answer = _Answer(values, "job")
         return cls(
             id=answer.text("id"),
@@ -110,6 +115,7 @@ class JobStatus:
             created=answer.number("created"),
             finished=answer.optional_number("finished"),
             error=answer.optional_text("error"),
+            error_code=answer.optional_member("error_code", ErrorCode),
             label=answer.text("label"),
             warnings=answer.texts("warnings"),
             # A newer backend may offer files that this add-on does not know; they are left out.
@@ -125,6 +131,7 @@ class EngineInfo:
         name: as in `RenderRequest.engine`.
         title: as shown to the user.
         available: False where it cannot run; `reason` then says why and what to do, in one sentence.
+        reason_code: kind of the reason, None where the engine is available.
         min_frames, max_frames, frame_step, frame_offset: frame counts are `frame_step * k + frame_offset`.
         side_multiple, max_side: width and height are multiples of the first, at most the second, in pixels.
         fixed_width, fixed_height: the one size that can be made, in pixels; 0 where the size is free.
@@ -137,6 +144,7 @@ class EngineInfo:
     title: str
     available: bool
     reason: str = ""
+    reason_code: ErrorCode | None = None
     min_frames: int = 1
     max_frames: int = 1
     frame_step: int = 1
@@ -150,21 +158,46 @@ class EngineInfo:
     vram_bytes: int | None = None
     note: str = ""
 
-    def refusal(self, frames: int, width: int, height: int) -> str:
-        """Why the engine cannot make a video of this length and size, in one sentence; empty where it can."""
+    def refusal(self, frames: int, width: int, height: int) -> FlexTrajError | None:
+        """Why the engine cannot make a video of this length and size, None where it can."""
         if not self.available:
-            return self.reason
+            return FlexTrajError(self.reason, self.reason_code or ErrorCode.ENGINE)
+        if self.nearest_frames(frames) != frames:
+            return FlexTrajError(self._frames_sentence(frames), ErrorCode.FRAME_RANGE)
+        if self.nearest_size(width, height) != (width, height):
+            return FlexTrajError(self._size_sentence(width, height), ErrorCode.SIZE)
+        return None
+
+    def nearest_frames(self, frames: int) -> int:
+        """The number of frames nearest to `frames` that the engine can make."""
+        step, offset = max(self.frame_step, 1), self.frame_offset
+        fewest = offset + -(-(self.min_frames - offset) // step) * step
+        most = max(offset + (self.max_frames - offset) // step * step, fewest)
+        return min(max(offset + (frames - offset + step // 2) // step * step, fewest), most)
+
+    def nearest_size(self, width: int, height: int) -> tuple[int, int]:
+        """Width and height near to the given ones, in about their proportions, that the engine can make."""
+        if self.fixed_width:
+            return self.fixed_width, self.fixed_height
+        step = max(self.side_multiple, 1)
+        shrink = min(1.0, self.max_side / max(width, height))
+        most = max(self.max_side // step, 1)
+
+        def fit(side: int) -> int:
+            return min(max(int(side * shrink / step + 0.5), 1), most) * step
+
+        return fit(width), fit(height)
+
+    def _frames_sentence(self, frames: int) -> str:
         if not self.min_frames <= frames <= self.max_frames:
             return (
                 f"{self.title} makes {self.min_frames} to {self.max_frames} frames, not {frames}: "
                 "change Frames."
             )
-        if (frames - self.frame_offset) % self.frame_step:
-            nearest = frames - (frames - self.frame_offset) % self.frame_step
-            if nearest < self.min_frames:
-                nearest += self.frame_step
-            return f"{self.title} cannot make {frames} frames: set Frames to {nearest}."
-        if self.fixed_width and (width, height) != (self.fixed_width, self.fixed_height):
+        return f"{self.title} cannot make {frames} frames: set Frames to {self.nearest_frames(frames)}."
+
+    def _size_sentence(self, width: int, height: int) -> str:
+        if self.fixed_width:
             return (
                 f"{self.title} makes {self.fixed_width} × {self.fixed_height} pixels and no other size, "
                 f"not {width} × {height}: change the size."
@@ -174,25 +207,24 @@ class EngineInfo:
                 f"{self.title} makes at most {self.max_side} pixels a side, not {width} × {height}: "
                 "choose a smaller size."
             )
-        if width % self.side_multiple or height % self.side_multiple:
-            return (
-                f"{self.title} needs a width and height that are multiples of {self.side_multiple}, "
-                f"not {width} × {height}: change the size."
-            )
-        return ""
+        return (
+            f"{self.title} needs a width and height that are multiples of {self.side_multiple}, "
+            f"not {width} × {height}: change the size."
+        )
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
     @classmethod
     def from_dict(cls, values: Any) -> EngineInfo:
-        """Read an engine. Raises FlexTrajError (ErrorCode.BACKEND) like `JobStatus.from_dict`."""
+        """Read an engine. Raises FlexTrajError like `JobStatus.from_dict`."""
         answer = _Answer(values, "engine")
         return cls(
             name=answer.text("name"),
             title=answer.text("title"),
             available=answer.truth("available"),
             reason=answer.text("reason"),
+            reason_code=answer.optional_member("reason_code", ErrorCode),
             min_frames=answer.count("min_frames"),
             max_frames=answer.count("max_frames"),
             frame_step=answer.count("frame_step"),
@@ -221,9 +253,34 @@ class BackendHealth:
 
     @classmethod
     def from_dict(cls, values: Any) -> BackendHealth:
-        """Read a health answer. Raises FlexTrajError (ErrorCode.BACKEND) like `JobStatus.from_dict`."""
+        """Read a health answer. Raises FlexTrajError like `JobStatus.from_dict`."""
         answer = _Answer(values, "health answer")
         return cls(answer.count("protocol"), answer.text("version"), answer.number("uptime_seconds"))
+
+
+@dataclass(frozen=True)
+class DeviceInfo:
+    """The graphics card of the backend's machine.
+
+    Attributes:
+        name: as its driver calls it, empty where there is none or nobody can tell.
+        total_bytes, free_bytes: its memory, None where unknown.
+    """
+
+    name: str = ""
+    total_bytes: int | None = None
+    free_bytes: int | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Any) -> DeviceInfo:
+        """Read a device. Raises FlexTrajError like `JobStatus.from_dict`."""
+        answer = _Answer(values, "device")
+        return cls(
+            answer.text("name"), answer.optional_count("total_bytes"), answer.optional_count("free_bytes")
+        )
 
 
 class _Answer:
@@ -238,7 +295,7 @@ class _Answer:
     def _refuse(self, problem: str) -> FlexTrajError:
         return FlexTrajError(
             f"The backend's {self._what} {problem}: update the add-on and the backend to the same version.",
-            ErrorCode.BACKEND,
+            ErrorCode.BACKEND_VERSION,
         )
 
     def _get(self, name: str) -> Any:
@@ -291,3 +348,8 @@ class _Answer:
             return kind(value)
         except ValueError:
             raise self._refuse(f"has the unknown {name} '{value[:40]}'") from None
+
+    def optional_member(self, name: str, kind: type[_Enum]) -> _Enum | None:
+        """Like `member`, but None where the setting is null or a newer backend's."""
+        value = self.optional_text(name)
+        return kind(value) if value in set(kind) else None

@@ -15,7 +15,9 @@ class ErrorCode(StrEnum):
     FRAME_RANGE = "frame_range"
     TOPOLOGY = "topology"
     GEOMETRY = "geometry"
+    SIZE = "size"
     IMAGE = "image"
+    MASK = "mask"
     VIDEO = "video"
     REQUEST = "request"
     ENGINE = "engine"
@@ -26,6 +28,8 @@ class ErrorCode(StrEnum):
     MEMORY = "memory"
     GPU_MEMORY = "gpu_memory"
     WEIGHTS = "weights"
+    DEFECT = "defect"
+    """A mistake of this program or of a library; the log says more."""
 
 
 class FlexTrajError(Exception):

@@ -15,7 +15,7 @@ import tempfile
 import zipfile
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -111,13 +111,15 @@ def _write(trajectories: TrajectorySet, file: Any) -> None:
                 )
 
 
-def read_trajectories(source: Path | str | bytes) -> TrajectorySet:
-    """Read and validate a set from a path or from its bytes.
+def read_trajectories(source: Path | str | bytes | BinaryIO) -> TrajectorySet:
+    """Read and validate a set from a path, from its bytes or from a file that is open for reading.
+
+    Only a path is named in errors.
 
     Raises:
         TrajectoryError: not a trajectory set, another schema, or an array that breaks it (named).
     """
-    label = "The trajectory file" if isinstance(source, bytes) else f"The trajectory file {source}"
+    label = f"The trajectory file {source}" if isinstance(source, (str, Path)) else "The trajectory file"
     try:
         with zipfile.ZipFile(io.BytesIO(source) if isinstance(source, bytes) else source) as archive:
             return _read(archive, label)

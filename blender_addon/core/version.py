@@ -6,8 +6,13 @@ import tomllib
 from functools import cache
 from pathlib import Path
 
-PROTOCOL_VERSION = 1
-"""Version of the HTTP API and of the request between add-on and backend."""
+PROTOCOL_VERSION = 2
+"""Version of the HTTP API and of the request between add-on and backend; both sides must have the same.
+
+It rises when one side would refuse or misread the other: a new setting in a request, a setting of an answer
+that went away or means something else. It stays where the other side can do without: a new call, and a new
+setting of an answer that has a default where it is missing.
+"""
 
 
 @cache

@@ -27,10 +27,17 @@ class Cancelled(Exception):
 
 @dataclass(frozen=True)
 class Availability:
-    """Whether an engine can run here; `reason` is one sentence, empty when available."""
+    """Whether an engine can run here.
+
+    Attributes:
+        reason: where it cannot, one sentence that says why and what to do; a command to run stands in it as
+            run '...'.
+        code: kind of the reason, such as ErrorCode.WEIGHTS; a panel picks its fix button by it.
+    """
 
     available: bool
     reason: str = ""
+    code: ErrorCode = ErrorCode.ENGINE
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ def _describe(engine: Engine) -> EngineInfo:
         title=engine.title,
         available=availability.available,
         reason=availability.reason,
+        reason_code=None if availability.available else availability.code,
         **asdict(limits),
         seconds=None if estimate is None else estimate.seconds,
         memory_bytes=None if estimate is None else estimate.memory_bytes,

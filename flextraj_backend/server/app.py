@@ -32,6 +32,7 @@ from flextraj_backend.server.scheduler import Scheduler
 _MAX_REQUEST_BYTES = 1 << 20
 _MAX_KEY_CHARS = 200
 _MAX_LOG_BYTES = 4 << 20
+_MEDIA_TYPES = {".mp4": "video/mp4", ".png": "image/png", ".json": "application/json"}
 _EVENT_SECONDS = 0.1
 _HEARTBEAT_SECONDS = 15.0
 
@@ -150,8 +151,7 @@ def _add_results(app: FastAPI, services: Services) -> None:
         path = services.folder(status.id).result(kind)
         if status.state is not JobState.SUCCEEDED or not path.is_file():
             raise JobStoreError(f"The job is {status.state}: it has no such result.")
-        is_sidecar = kind is ResultKind.SIDECAR
-        return FileResponse(path, media_type="application/json" if is_sidecar else "video/mp4")
+        return FileResponse(path, media_type=_MEDIA_TYPES[path.suffix])
 
     @app.get("/v1/jobs/{job_id}/video")
     def video(job_id: str) -> FileResponse:
@@ -164,6 +164,10 @@ def _add_results(app: FastAPI, services: Services) -> None:
     @app.get("/v1/jobs/{job_id}/conditions/color")
     def color_video(job_id: str) -> FileResponse:
         return result(job_id, ResultKind.COLOR_VIDEO)
+
+    @app.get("/v1/jobs/{job_id}/thumbnail")
+    def thumbnail(job_id: str) -> FileResponse:
+        return result(job_id, ResultKind.THUMBNAIL)
 
     @app.get("/v1/jobs/{job_id}/sidecar")
     def sidecar(job_id: str) -> FileResponse:
@@ -181,7 +185,7 @@ def _submit(services: Services, request: RenderRequest, key: str | None) -> JobS
         return known
     availability = engine_by_name(request.engine).availability()
     if not availability.available:
-        raise EngineError(availability.reason)
+        raise EngineError(availability.reason, availability.code)
     job_id = new_job_id()
     folder = services.folder(job_id)
     try:

@@ -40,7 +40,7 @@ def install_error_answers(app: FastAPI) -> None:
     @app.exception_handler(Exception)
     async def unexpected(_: Request, error: Exception) -> JSONResponse:
         sentence = f"The backend made a mistake ({type(error).__name__}): see its log and report it."
-        return _answer(500, ErrorCode.BACKEND, sentence)
+        return _answer(500, ErrorCode.DEFECT, sentence)
 
 
 def status_of(error: FlexTrajError) -> int:

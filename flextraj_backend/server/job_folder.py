@@ -5,6 +5,7 @@ inputs/trajectories.npz      what it renders from (hard links into the asset sto
 inputs/image, inputs/mask
 video.mp4 id.mp4 color.mp4   results
 job.json                     sidecar of the results
+thumbnail.png                small picture of the video
 status.json                  how the job ended
 log.txt                      what the worker wrote
 """
@@ -93,7 +94,7 @@ class JobFolder:
 
     def discard_outputs(self) -> None:
         """Remove results and everything unfinished; request, inputs and log stay."""
-        for path in (*self.outputs.all(), self.status):
+        for path in (*map(self.result, ResultKind), self.status):
             path.unlink(missing_ok=True)
         for leftover in self.path.glob(".*"):
             if leftover.is_dir():

@@ -23,7 +23,7 @@ from blender_addon.core.errors import ErrorCode, FlexTrajError
 from blender_addon.core.request import RenderRequest
 
 SCHEMA_VERSION = 1
-INTERRUPTED = "The backend stopped while this job ran: retry it."
+INTERRUPTED = FlexTrajError("The backend stopped while this job ran: retry it.", ErrorCode.BACKEND)
 _BUSY_SECONDS = 10.0
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS jobs (
@@ -42,12 +42,15 @@ CREATE TABLE IF NOT EXISTS jobs (
     created REAL NOT NULL,
     finished REAL,
     error TEXT,
+    error_code TEXT,
     label TEXT NOT NULL DEFAULT '',
     warnings TEXT NOT NULL DEFAULT '[]',
     results TEXT NOT NULL DEFAULT '[]'
 );
 CREATE INDEX IF NOT EXISTS jobs_by_state ON jobs (state, sequence);
 """
+_LATER_COLUMNS = {"error_code": "TEXT"}
+"""Added to a list of an earlier program, which goes on without them: no reason for another schema version."""
 _RETRIABLE = (JobState.INTERRUPTED, JobState.FAILED, JobState.CANCELLED)
 
 
@@ -223,7 +226,7 @@ class JobStore:
         self,
         job_id: str,
         state: JobState,
-        error: str | None = None,
+        error: FlexTrajError | None = None,
         label: str = "",
         warnings: Sequence[str] = (),
         results: Sequence[ResultKind] = (),
@@ -264,7 +267,8 @@ class JobStore:
     def _requeue(self, database: sqlite3.Connection, job_id: str) -> None:
         database.execute(
             "UPDATE jobs SET state = ?, owner = ?, phase = '', step = 0, steps = 1, eta_seconds = NULL,"
-            " finished = NULL, error = NULL, label = '', warnings = '[]', results = '[]' WHERE id = ?",
+            " finished = NULL, error = NULL, error_code = NULL, label = '', warnings = '[]', results = '[]'"
+            " WHERE id = ?",
             (JobState.QUEUED, self._owner, job_id),
         )
 
@@ -279,7 +283,13 @@ class JobStore:
                 ErrorCode.BACKEND_VERSION,
             )
         self._database.executescript(_SCHEMA)
+        self._database.execute("BEGIN IMMEDIATE")
+        known = {row["name"] for row in self._database.execute("PRAGMA table_info(jobs)")}
+        for name, kind in _LATER_COLUMNS.items():
+            if name not in known:
+                self._database.execute(f"ALTER TABLE jobs ADD COLUMN {name} {kind}")
         self._database.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        self._database.execute("COMMIT")
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
@@ -340,15 +350,24 @@ def _finish(
     database: sqlite3.Connection,
     job_id: str,
     state: JobState,
-    error: str | None = None,
+    error: FlexTrajError | None = None,
     label: str = "",
     warnings: Sequence[str] = (),
     results: Sequence[ResultKind] = (),
 ) -> None:
     database.execute(
-        "UPDATE jobs SET state = ?, finished = ?, error = ?, label = ?, warnings = ?, results = ?,"
-        " eta_seconds = NULL WHERE id = ?",
-        (state, time.time(), error, label, json.dumps(list(warnings)), json.dumps(list(results)), job_id),
+        "UPDATE jobs SET state = ?, finished = ?, error = ?, error_code = ?, label = ?, warnings = ?,"
+        " results = ?, eta_seconds = NULL WHERE id = ?",
+        (
+            state,
+            time.time(),
+            None if error is None else error.message,
+            None if error is None else error.code,
+            label,
+            json.dumps(list(warnings)),
+            json.dumps(list(results)),
+            job_id,
+        ),
     )
     if state is JobState.SUCCEEDED:
         # The worker's last step may have been too quick to be reported.
@@ -368,6 +387,7 @@ def _status(row: sqlite3.Row) -> JobStatus:
         created=row["created"],
         finished=row["finished"],
         error=row["error"],
+        error_code=None if row["error_code"] is None else ErrorCode(row["error_code"]),
         label=row["label"],
         warnings=tuple(json.loads(row["warnings"])),
         results=tuple(map(ResultKind, json.loads(row["results"]))),

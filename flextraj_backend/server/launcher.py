@@ -15,6 +15,7 @@ from typing import IO, Protocol
 import psutil
 
 from blender_addon.client.backend_process import TOKEN_VARIABLE
+from blender_addon.core.errors import ErrorCode, FlexTrajError
 from flextraj_backend.server.job_folder import JobFolder
 from flextraj_backend.server.worker_messages import WorkerMessage, decode
 
@@ -29,8 +30,8 @@ class Worker(Protocol):
         """The next message, or None where none came within `timeout` seconds."""
         ...
 
-    def death(self) -> str | None:
-        """Why the worker is gone although no message said so, in one sentence; None while it lives."""
+    def death(self) -> FlexTrajError | None:
+        """Why the worker is gone although no message said so; None while it lives."""
         ...
 
     def ask_to_stop(self) -> None:
@@ -86,7 +87,7 @@ class ProcessWorker:
         except queue.Empty:
             return None
 
-    def death(self) -> str | None:
+    def death(self) -> FlexTrajError | None:
         if self._process.poll() is None or self._reader.is_alive() or not self._messages.empty():
             return None
         return describe_exit(self._process.returncode)
@@ -119,13 +120,20 @@ class ProcessWorker:
                 self._messages.put(message)
 
 
-def describe_exit(exit_code: int) -> str:
+def describe_exit(exit_code: int) -> FlexTrajError:
     """What the end of a worker without a result means to the user."""
     if exit_code == -getattr(signal, "SIGKILL", 9):
-        return (
+        return FlexTrajError(
             "The job's process was killed, most likely because memory ran out: "
-            "use fewer points, fewer frames or a smaller size."
+            "use fewer points, fewer frames or a smaller size.",
+            ErrorCode.MEMORY,
         )
     if exit_code in (-signal.SIGSEGV, _WINDOWS_ACCESS_VIOLATION, -getattr(signal, "SIGABRT", 6)):
-        return "The job's process crashed: see the job's log and report it, or try again with a smaller job."
-    return f"The job's process ended without a result (exit code {exit_code}): see the job's log."
+        return FlexTrajError(
+            "The job's process crashed: see the job's log and report it, or try again with a smaller job.",
+            ErrorCode.DEFECT,
+        )
+    return FlexTrajError(
+        f"The job's process ended without a result (exit code {exit_code}): see the job's log.",
+        ErrorCode.DEFECT,
+    )

@@ -16,6 +16,7 @@ from collections import deque
 from pathlib import Path
 from typing import Any
 
+from blender_addon.client.messages import ResultKind
 from blender_addon.core.errors import ErrorCode, FlexTrajError
 from blender_addon.core.version import package_version
 from flextraj_backend.atomic_file import write_bytes
@@ -85,7 +86,7 @@ class RemoteJob:
                 contextlib.redirect_stderr(log),
             ):
                 run_job(folder, send, self._cancelled.is_set)
-            made = (*folder.outputs.all(), folder.log)
+            made = (*map(folder.result, ResultKind), folder.log)
             return {path.name: path.read_bytes() for path in made if path.is_file()}, encode(end[-1])
 
     def messages(self) -> list[bytes]:
@@ -143,7 +144,7 @@ class RayWorker:
         self._ray, self._actor, self._result, self._folder = ray, actor, result, folder
         self._received: deque[WorkerMessage] = deque()
         self._poll: Any = None
-        self._death: str | None = None
+        self._death: FlexTrajError | None = None
 
     def receive(self, timeout: float) -> WorkerMessage | None:
         if self._received:
@@ -159,7 +160,7 @@ class RayWorker:
             self._death = _describe(error)
         return None
 
-    def death(self) -> str | None:
+    def death(self) -> FlexTrajError | None:
         return self._death
 
     def ask_to_stop(self) -> None:
@@ -181,7 +182,8 @@ class RayWorker:
     def _collect(self) -> WorkerMessage:
         """Write the results into the job folder; the last message is for the scheduler only then."""
         files, line = self._ray.get(self._result)
-        places = {path.name: path for path in (*self._folder.outputs.all(), self._folder.log)}
+        folder = self._folder
+        places = {path.name: path for path in (*map(folder.result, ResultKind), folder.log)}
         try:
             for name, content in files.items():
                 write_bytes(places[name], content)
@@ -211,18 +213,19 @@ def _no_answer(address: str, reason: str) -> RayError:
     )
 
 
-def _describe(error: Exception) -> str:
-    """Why a remote job ended without a result, in one sentence."""
+def _describe(error: Exception) -> FlexTrajError:
+    """Why a remote job ended without a result."""
     reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
     if "memory" in str(error).lower():
-        return (
+        return FlexTrajError(
             "The job's process on the Ray cluster was killed because memory ran out: "
-            "use fewer points, fewer frames or a smaller size."
+            "use fewer points, fewer frames or a smaller size.",
+            ErrorCode.MEMORY,
         )
     if "ModuleNotFoundError" in str(error):
-        return "A node of the Ray cluster lacks FlexTraj: install the same version on every node."
+        return RayError("A node of the Ray cluster lacks FlexTraj: install the same version on every node.")
     reason = reason[:200].rstrip(".:")
-    return f"The job's process on the Ray cluster ended without a result ({reason}): try again."
+    return RayError(f"The job's process on the Ray cluster ended without a result ({reason}): try again.")
 
 
 def _import_ray() -> Any:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from blender_addon.client.messages import JobState
-from blender_addon.core.errors import FlexTrajError
+from blender_addon.core.errors import ErrorCode, FlexTrajError
 from flextraj_backend.server.eta import EtaEstimator
 from flextraj_backend.server.job_folder import JobFolder
 from flextraj_backend.server.job_store import INTERRUPTED, ClaimedJob, JobStore
@@ -32,7 +32,7 @@ class _End:
     """How a job ended."""
 
     state: JobState
-    error: str | None = None
+    error: FlexTrajError | None = None
     label: str = ""
     warnings: tuple[str, ...] = ()
 
@@ -91,18 +91,19 @@ class Scheduler:
             folder.discard_outputs()
             worker = self._launcher.launch(folder)
         except FlexTrajError as error:
-            self._finish(job, folder, _End(JobState.FAILED, error.message))
+            self._finish(job, folder, _End(JobState.FAILED, error))
             return
         except OSError as error:
             sentence = f"The job's process cannot be started ({error.strerror or error}): try again."
-            self._finish(job, folder, _End(JobState.FAILED, sentence))
+            self._finish(job, folder, _End(JobState.FAILED, FlexTrajError(sentence, ErrorCode.BACKEND)))
             return
         try:
             end = self._follow(job, worker)
         except Exception as error:
             # A defect of ours must end this job, not all jobs to come.
             _log.exception("Job %s", job.id)
-            end = _End(JobState.FAILED, f"The backend made a mistake ({type(error).__name__}): report it.")
+            sentence = f"The backend made a mistake ({type(error).__name__}): report it."
+            end = _End(JobState.FAILED, FlexTrajError(sentence, ErrorCode.DEFECT))
         finally:
             worker.close()
         self._finish(job, folder, end)
@@ -123,15 +124,15 @@ class Scheduler:
                         )
                 case Succeeded(label, warnings):
                     return _End(JobState.SUCCEEDED, None, label, warnings)
-                case Failed(message, _):
-                    return _End(JobState.FAILED, message)
+                case Failed(message, code):
+                    return _End(JobState.FAILED, FlexTrajError(message, code))
                 case Stopped():
                     return _End(JobState.INTERRUPTED, INTERRUPTED)
                 case None:
-                    if (sentence := worker.death()) is not None:
+                    if (death := worker.death()) is not None:
                         if self._stopping.is_set():
                             return _End(JobState.INTERRUPTED, INTERRUPTED)
-                        return _End(JobState.FAILED, sentence)
+                        return _End(JobState.FAILED, death)
             if asked_at is None:
                 if self._stopping.is_set() or self._is_cancelling(job):
                     worker.ask_to_stop()

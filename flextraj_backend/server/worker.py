@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
+from blender_addon.client.messages import ResultKind
 from blender_addon.core.errors import ErrorCode, FlexTrajError
 from blender_addon.core.request import RenderRequest
 from blender_addon.core.trajectory_file import read_trajectories
@@ -23,6 +24,7 @@ from flextraj_backend.engines.base import Cancelled, Progress
 from flextraj_backend.image_io import read_mask, read_photo
 from flextraj_backend.rendering import estimate_job, render_job
 from flextraj_backend.server.job_folder import JobFolder
+from flextraj_backend.server.thumbnail import write_thumbnail
 from flextraj_backend.server.worker_messages import (
     Advanced,
     Estimated,
@@ -44,12 +46,14 @@ def run_job(folder: JobFolder, send: Send, cancelled: Callable[[], bool]) -> Non
     """Run the job in a folder; its end is the last message sent. Never raises an expected error."""
     try:
         request = RenderRequest.from_json(folder.request.read_bytes())
-        trajectories = read_trajectories(folder.trajectories)
-        # Read as bytes, so that an error does not name a file that the user never made.
+        # Opened or read here, so that an error does not name a file that the user never made.
+        with folder.trajectories.open("rb") as file:
+            trajectories = read_trajectories(file)
         photo = read_photo(folder.image.read_bytes())
         mask = None if request.mask is None else read_mask(folder.mask.read_bytes())
         send(Estimated(estimate_job(request, trajectories).seconds))
         outcome = render_job(request, trajectories, photo, mask, folder.outputs, _throttled(send), cancelled)
+        _add_thumbnail(folder, outcome.frame_count)
         send(Succeeded(outcome.label, outcome.warnings))
     except Cancelled:
         send(Stopped())
@@ -72,9 +76,17 @@ def run_job(folder: JobFolder, send: Send, cancelled: Callable[[], bool]) -> Non
             Failed(
                 f"The job stopped on an unexpected error ({type(error).__name__}: {first_line}): "
                 "see the job's log and report it.",
-                ErrorCode.ENGINE,
+                ErrorCode.DEFECT,
             )
         )
+
+
+def _add_thumbnail(folder: JobFolder, frame_count: int) -> None:
+    """Nobody would give up a video for its small picture: a failure only goes to the log."""
+    try:
+        write_thumbnail(folder.result(ResultKind.VIDEO), frame_count, folder.result(ResultKind.THUMBNAIL))
+    except FlexTrajError:
+        traceback.print_exc()
 
 
 def _throttled(send: Send) -> Callable[[Progress], None]:

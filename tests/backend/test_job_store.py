@@ -91,6 +91,34 @@ def test_what_a_job_made_and_said_is_kept(store: JobStore) -> None:
     assert done.fraction == 1.0 and done.eta_seconds is None and done.finished is not None
 
 
+def test_why_a_job_failed_is_kept_until_it_is_retried(store: JobStore) -> None:
+    store.add("job", REQUEST, None)
+    store.claim_next()
+    store.finish("job", JobState.FAILED, FlexTrajError("No room: use less.", ErrorCode.GPU_MEMORY))
+    failed = store.get("job")
+    assert (failed.error, failed.error_code) == ("No room: use less.", ErrorCode.GPU_MEMORY)
+    store.retry("job")
+    assert (store.get("job").error, store.get("job").error_code) == (None, None)
+
+
+def test_a_job_list_of_the_first_release_opens_and_that_release_can_still_read_it(path: Path) -> None:
+    JobStore(path, DEAD).close()
+    with sqlite3.connect(path) as database:
+        database.execute("ALTER TABLE jobs DROP COLUMN error_code")
+        database.execute(
+            "INSERT INTO jobs (id, owner, request, engine, title, state, created)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
+            ("old", str(DEAD), REQUEST.to_json(), "preview", "Dance", JobState.QUEUED, 1.0),
+        )
+    database.close()
+    opened = JobStore(path, Owner.this_process())
+    assert opened.get("old").error_code is None
+    opened.close()
+    with sqlite3.connect(path) as database:
+        assert database.execute("PRAGMA user_version").fetchone() == (1,)
+    database.close()
+
+
 def test_a_cancel_wins_over_an_end_that_came_at_the_same_moment(store: JobStore) -> None:
     store.add("job", REQUEST, None)
     store.claim_next()

@@ -16,6 +16,7 @@ import imageio_ffmpeg
 import psutil
 import pytest
 import tiny_shot
+from PIL import Image
 from server_harness import PATIENCE, TOKEN, Server, wait_until
 
 from blender_addon.client.http_client import BackendError
@@ -55,8 +56,12 @@ def test_a_photo_and_trajectories_become_a_video_with_its_conditions_and_story(
     assert sidecar["fit"]["iou"] > 0.9
     assert RenderRequest.from_json((folder / "request.json").read_text()) == request
     assert json.loads((folder / "status.json").read_text())["state"] == "succeeded"
+    thumbnail = server.client.download(status.id, ResultKind.THUMBNAIL, tmp_path / "thumbnail.png")
+    with Image.open(thumbnail) as picture:
+        assert (picture.format, picture.size) == ("PNG", (tiny_shot.WIDTH, tiny_shot.HEIGHT))
     assert {path.name for path in folder.iterdir()} == {
-        *("request.json", "inputs", "video.mp4", "id.mp4", "color.mp4", "job.json", "status.json", "log.txt")
+        *("request.json", "inputs", "status.json", "log.txt"),
+        *("video.mp4", "id.mp4", "color.mp4", "job.json", "thumbnail.png"),
     }
 
 
@@ -139,18 +144,23 @@ def test_a_queued_job_can_be_cancelled_and_the_running_one_goes_on(server: Serve
 
 
 @pytest.mark.parametrize(
-    ("prompt", "words"),
+    ("prompt", "words", "code"),
     [
-        ("killed", "memory ran out"),
-        ("segfault", "crashed"),
-        ("memory", "not enough memory"),
-        ("bug", "ValueError: shapes (3,) and (4,)"),
-        ("refuse", "The engine cannot do this: ask for less."),
+        ("killed", "memory ran out", ErrorCode.MEMORY),
+        ("segfault", "crashed", ErrorCode.DEFECT),
+        ("memory", "not enough memory", ErrorCode.MEMORY),
+        ("bug", "ValueError: shapes (3,) and (4,)", ErrorCode.DEFECT),
+        ("refuse", "The engine cannot do this: ask for less.", ErrorCode.ENGINE),
     ],
 )
-def test_a_job_that_dies_says_why_and_the_backend_goes_on(server: Server, prompt: str, words: str) -> None:
+def test_a_job_that_dies_says_why_and_the_backend_goes_on(
+    server: Server, prompt: str, words: str, code: ErrorCode
+) -> None:
     status = server.finish(server.submit(prompt).id)
-    assert status.state is JobState.FAILED
+    assert (status.state, status.error_code) == (JobState.FAILED, code)
+    told = server.job_folder(status.id) / "status.json"
+    wait_until(told.is_file, "the end of the job in its folder")
+    assert json.loads(told.read_text())["error_code"] == code
     assert status.error is not None and words in status.error
     assert "\n" not in status.error
     assert status.results == ()
@@ -188,23 +198,32 @@ def test_a_job_that_cannot_run_is_refused_before_it_is_queued(
 
 
 @pytest.mark.parametrize(
-    ("trajectories", "photo", "words"),
+    ("trajectories", "photo", "mask", "words", "code"),
     [
-        (b"not an archive", None, "not a complete .npz archive"),
-        (None, b"not an image", "The image is not"),
+        (b"not an archive", None, None, "not a complete .npz archive", ErrorCode.TRAJECTORIES),
+        (None, b"not an image", None, "The image is not", ErrorCode.IMAGE),
+        (None, None, b"not a mask", "The mask is not", ErrorCode.MASK),
     ],
 )
 def test_inputs_that_are_not_what_they_should_be_fail_with_their_sentence(
-    server: Server, trajectories: bytes | None, photo: bytes | None, words: str
+    server: Server,
+    trajectories: bytes | None,
+    photo: bytes | None,
+    mask: bytes | None,
+    words: str,
+    code: ErrorCode,
 ) -> None:
     request = RenderRequest(
         trajectories=server.client.upload(trajectories or tiny_shot.trajectory_bytes()),
         image=server.client.upload(photo or tiny_shot.png(tiny_shot.photo())),
+        mask=None if mask is None else server.client.upload(mask),
         engine="fake",
     )
     status = server.finish(server.client.submit(request, f"bad-{words}").id)
-    assert status.state is JobState.FAILED
+    assert (status.state, status.error_code) == (JobState.FAILED, code)
     assert status.error is not None and words in status.error
+    # The user never made a file of that name.
+    assert str(server.data_dir) not in status.error
 
 
 def test_events_tell_the_whole_life_of_a_job(server: Server) -> None:
