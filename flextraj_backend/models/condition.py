@@ -26,5 +26,6 @@ class ConditionLatents:
                 "shape: encode both videos at one size."
             )
 
-    def to(self, device: torch.device | str, dtype: torch.dtype) -> ConditionLatents:
+    def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> ConditionLatents:
+        """Move, and where a number format is given convert."""
         return ConditionLatents(self.ids.to(device, dtype), self.color.to(device, dtype))

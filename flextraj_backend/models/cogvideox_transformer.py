@@ -1,0 +1,294 @@
+"""CogVideoX-5B-I2V's transformer with trajectory control."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from diffusers import CogVideoXTransformer3DModel
+from diffusers.hooks._helpers import TransformerBlockMetadata, TransformerBlockRegistry
+from diffusers.models.attention_processor import Attention
+from diffusers.models.embeddings import apply_rotary_emb
+from diffusers.models.modeling_outputs import Transformer2DModelOutput
+from diffusers.models.transformers.cogvideox_transformer_3d import CogVideoXBlock
+from diffusers.utils import apply_lora_scale
+
+from blender_addon.core.errors import ErrorCode, FlexTrajError
+from blender_addon.core.model_options import CacheStorage
+from flextraj_backend.models.backbone import Backbone, TokenGrid
+from flextraj_backend.models.condition import ConditionLatents
+from flextraj_backend.models.condition_attention import ConditionAttention, condition_stream
+from flextraj_backend.models.condition_cache import CacheRecorder, ConditionCache
+from flextraj_backend.models.injection import FlexTrajMixin
+from flextraj_backend.models.streams import Stream, stream_linear
+
+Rotary = tuple[torch.Tensor, torch.Tensor]
+"""Cosines and sines of each token, (N, D) each."""
+
+
+class CogVideoXConditionProcessor(ConditionAttention):
+    """Attention over text and video tokens, or over condition tokens, which come without text."""
+
+    def __call__(
+        self,
+        attn: Attention,
+        hidden_states: torch.Tensor,
+        encoder_hidden_states: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        image_rotary_emb: Rotary | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Args: as diffusers' processor; there is no mask. Returns attended video and text tokens."""
+        text_tokens = encoder_hidden_states.shape[1]
+        tokens = torch.cat([encoder_hidden_states, hidden_states], dim=1)  # (B, N, C)
+        query = attn.norm_q(self._heads(attn, attn.to_q, tokens))
+        query = _rotated(query, text_tokens, image_rotary_emb)
+        key, value = self.key_value(attn, tokens, text_tokens, image_rotary_emb)
+        attended = self.attend(query, key, value).flatten(2)
+        attended = attn.to_out[1](stream_linear(attn.to_out[0], attended, self.stream))
+        return attended[:, text_tokens:], attended[:, :text_tokens]
+
+    def key_value(
+        self, attn: Attention, tokens: torch.Tensor, text_tokens: int, image_rotary_emb: Rotary | None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Keys, after norm and rotation, and values. (B, N, C) to (B, N, H, D) each"""
+        key = attn.norm_k(self._heads(attn, attn.to_k, tokens))
+        return _rotated(key, text_tokens, image_rotary_emb), self._heads(attn, attn.to_v, tokens)
+
+    def _heads(self, attn: Attention, layer: torch.nn.Module, tokens: torch.Tensor) -> torch.Tensor:
+        return stream_linear(layer, tokens, self.stream).unflatten(-1, (attn.heads, -1))
+
+
+class TwoStreamCogVideoXBlock(CogVideoXBlock):
+    """CogVideoX's block; given condition tokens too, one call computes both streams.
+
+    One call is one checkpoint, one unshard and one offload, and the condition's keys never leave it.
+    """
+
+    is_last = False
+    """Whether nobody reads the condition tokens that come out."""
+
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        encoder_hidden_states: torch.Tensor,
+        temb: torch.Tensor,
+        image_rotary_emb: Rotary | None = None,
+        attention_kwargs: dict[str, Any] | None = None,
+        condition: torch.Tensor | None = None,
+        condition_temb: torch.Tensor | None = None,
+    ) -> tuple[torch.Tensor, ...]:
+        """Args: as diffusers' block, and the condition's tokens (B, K, C) and time embedding (B, E).
+
+        Returns:
+            Video and text tokens, and with a condition its tokens.
+        """
+        processor = self.attn1.processor
+        if processor.stream is Stream.CONDITION and self.is_last:
+            self._record_condition(hidden_states, temb, image_rotary_emb)
+            return hidden_states, encoder_hidden_states
+        if condition is None:
+            return super().forward(
+                hidden_states, encoder_hidden_states, temb, image_rotary_emb, attention_kwargs
+            )
+        with condition_stream(self):
+            condition, _ = self.forward(condition, condition[:, :0], condition_temb, image_rotary_emb)
+        try:
+            main = super().forward(
+                hidden_states, encoder_hidden_states, temb, image_rotary_emb, attention_kwargs
+            )
+        finally:
+            processor.clear()
+        return *main, condition
+
+    def _record_condition(self, condition: torch.Tensor, temb: torch.Tensor, rotary: Rotary | None) -> None:
+        normed, *_ = self.norm1(condition, condition[:, :0], temb)
+        processor = self.attn1.processor
+        processor.keys, processor.values = processor.key_value(self.attn1, normed, 0, rotary)
+
+
+class FlexTrajCogVideoXTransformer(FlexTrajMixin, CogVideoXTransformer3DModel):
+    """CogVideoX-5B-I2V's transformer with trajectory control."""
+
+    backbone: ClassVar[Backbone] = Backbone.COGVIDEOX
+
+    _lora_targets = r"transformer_blocks\.\d+\.attn1\.(to_q|to_k|to_v|to_out\.0)"
+    _repeated_blocks: ClassVar[list[str]] = ["CogVideoXBlock", "TwoStreamCogVideoXBlock"]
+    _no_split_modules: ClassVar[list[str]] = [
+        "CogVideoXBlock",
+        "TwoStreamCogVideoXBlock",
+        "CogVideoXPatchEmbed",
+    ]
+    _skip_layerwise_casting_patterns: ClassVar[list[str]] = ["patch_embed", "norm", "fuse_linear", "lora_"]
+
+    def encode_condition(
+        self,
+        latents: ConditionLatents,
+        *,
+        image_rotary_emb: Rotary | None = None,
+        keep: torch.Tensor | None = None,
+        storage: CacheStorage = CacheStorage.MODEL,
+        device: torch.device | str | None = None,
+    ) -> ConditionCache:
+        """Compute the condition's keys and values: one call of the transformer.
+
+        Args:
+            latents: (B, F, 32, h, w) each; B is 1, or the batch of the denoising.
+            image_rotary_emb: the noise tokens' rotary tables.
+            keep: (K,) int64, places of the tokens that are kept; None keeps all.
+            storage, device: number format and place of the cache, see `ConditionCache.stored`.
+        """
+        return self._encode(latents, keep, storage, device, image_rotary_emb=image_rotary_emb)
+
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        encoder_hidden_states: torch.Tensor | None = None,
+        timestep: torch.Tensor | None = None,
+        timestep_cond: torch.Tensor | None = None,
+        ofs: torch.Tensor | None = None,
+        image_rotary_emb: Rotary | None = None,
+        attention_kwargs: dict[str, Any] | None = None,
+        return_dict: bool = True,
+        condition: ConditionLatents | None = None,
+        recorder: CacheRecorder | None = None,
+    ) -> tuple[torch.Tensor] | Transformer2DModelOutput:
+        """One prediction.
+
+        Args:
+            hidden_states to return_dict: as in diffusers' forward.
+            condition: computes both streams in this call, as training does; (B | 1, F, 32, h, w) each.
+            recorder: computes the condition stream alone; for `encode_condition`.
+        """
+        if recorder is not None:
+            assert condition is not None
+            return self._record(condition, image_rotary_emb, recorder)
+        if condition is not None:
+            sample = self._forward_joint(
+                hidden_states,
+                encoder_hidden_states,
+                timestep,
+                condition,
+                image_rotary_emb,
+                attention_kwargs=attention_kwargs,
+            )
+            return Transformer2DModelOutput(sample=sample) if return_dict else (sample,)
+        self._check_condition_in_use(hidden_states)
+        return super().forward(
+            hidden_states,
+            encoder_hidden_states,
+            timestep,
+            timestep_cond=timestep_cond,
+            ofs=ofs,
+            image_rotary_emb=image_rotary_emb,
+            attention_kwargs=attention_kwargs,
+            return_dict=return_dict,
+        )
+
+    def _record(
+        self, latents: ConditionLatents, rotary: Rotary | None, recorder: CacheRecorder
+    ) -> tuple[torch.Tensor]:
+        with condition_stream(self):
+            tokens, temb = self._condition_inputs(latents)
+            if recorder.kept is not None:
+                kept = recorder.kept.to(tokens.device)
+                tokens = tokens[:, kept]
+                rotary = rotary and (
+                    rotary[0][kept.to(rotary[0].device)],
+                    rotary[1][kept.to(rotary[1].device)],
+                )
+            no_text = tokens[:, :0]
+            for block in self.transformer_blocks:
+                tokens, _ = block(tokens, no_text, temb, rotary)
+                recorder.add(*block.attn1.processor.take())
+        return (tokens,)
+
+    def _condition_inputs(self, latents: ConditionLatents) -> tuple[torch.Tensor, torch.Tensor]:
+        """Condition tokens (B, K, C) and their time embedding (B, E): that of timestep 0."""
+        ids = self._condition_tokens(latents.ids)
+        tokens = ids + self.fuse_linear(self._condition_tokens(latents.color))
+        zeros = torch.zeros(len(tokens), dtype=torch.long, device=tokens.device)
+        return tokens, self.time_embedding(self.time_proj(zeros).to(tokens.dtype))
+
+    def _condition_tokens(self, latents: torch.Tensor) -> torch.Tensor:
+        """Tokens of one condition video, learned positions included. (B, F, 32, h, w) to (B, K, C)"""
+        text_tokens = self.config.max_text_seq_length
+        text = latents.new_zeros(len(latents), text_tokens, self.config.text_embed_dim)
+        return self.embedding_dropout(self.patch_embed(text, latents)[:, text_tokens:])
+
+    @apply_lora_scale("attention_kwargs")
+    def _forward_joint(
+        self,
+        hidden_states: torch.Tensor,
+        encoder_hidden_states: torch.Tensor,
+        timestep: torch.Tensor,
+        latents: ConditionLatents,
+        rotary: Rotary | None,
+        attention_kwargs: dict[str, Any] | None = None,
+    ) -> torch.Tensor:
+        """Diffusers' forward with the condition beside it. Returns (B, F, 16, h, w)."""
+        self._require_control()
+        self._require_no_condition_in_use()
+        batch, frames, _, height, width = hidden_states.shape
+        with condition_stream(self):
+            condition, condition_temb = self._condition_inputs(
+                latents.to(hidden_states.device, hidden_states.dtype)
+            )
+        condition, condition_temb = condition.expand(batch, -1, -1), condition_temb.expand(batch, -1)
+        temb = self.time_embedding(self.time_proj(timestep).to(hidden_states.dtype))
+        tokens = self.embedding_dropout(self.patch_embed(encoder_hidden_states, hidden_states))
+        text_tokens = encoder_hidden_states.shape[1]
+        text, tokens = tokens[:, :text_tokens], tokens[:, text_tokens:]
+        for block in self.transformer_blocks:
+            inputs = (tokens, text, temb, rotary, attention_kwargs, condition, condition_temb)
+            if torch.is_grad_enabled() and self.gradient_checkpointing:
+                tokens, text, condition = self._gradient_checkpointing_func(block, *inputs)
+            else:
+                tokens, text, condition = block(*inputs)
+        tokens = self.proj_out(self.norm_out(self.norm_final(tokens), temb=temb))  # (B, N, p p 16)
+        patch = self.config.patch_size
+        patches = tokens.reshape(batch, frames, height // patch, width // patch, -1, patch, patch)
+        return patches.permute(0, 1, 4, 2, 5, 3, 6).flatten(5, 6).flatten(3, 4)
+
+    def _blocks(self) -> torch.nn.ModuleList:
+        return self.transformer_blocks
+
+    def _install_processors(self) -> None:
+        for layer, block in enumerate(self.transformer_blocks):
+            block.__class__ = TwoStreamCogVideoXBlock
+            block.is_last = layer == len(self.transformer_blocks) - 1
+            block.attn1.set_processor(CogVideoXConditionProcessor(layer))
+
+    def _patch_weight(self) -> torch.Tensor:
+        return self.patch_embed.proj.weight
+
+    def _token_grid(self, latents: torch.Tensor) -> TokenGrid:
+        _, frames, _, height, width = latents.shape
+        patch = self.config.patch_size
+        return TokenGrid(frames, height // patch, width // patch)
+
+    def _unused_lora(self) -> str:
+        last = len(self.transformer_blocks) - 1
+        return rf"transformer_blocks\.{last}\.attn1\.(to_q|to_out\.0)\."
+
+    def _check_base(self) -> None:
+        if self.config.patch_size_t is not None or self.config.ofs_embed_dim is not None:
+            raise FlexTrajError(
+                "The trajectory control exists for CogVideoX-5B-I2V, not for CogVideoX 1.5: "
+                "give the folder of CogVideoX-5B-I2V.",
+                ErrorCode.WEIGHTS,
+            )
+
+
+def _rotated(heads: torch.Tensor, text_tokens: int, rotary: Rotary | None) -> torch.Tensor:
+    """Rotate what follows the text tokens. (B, N, H, D)"""
+    if rotary is None:
+        return heads
+    video = apply_rotary_emb(heads[:, text_tokens:], rotary, sequence_dim=1)
+    return torch.cat([heads[:, :text_tokens], video], dim=1)
+
+
+# Diffusers' step-caching hooks look blocks up by their class.
+TransformerBlockRegistry.register(
+    TwoStreamCogVideoXBlock,
+    TransformerBlockMetadata(return_hidden_states_index=0, return_encoder_hidden_states_index=1),
+)

@@ -1,0 +1,125 @@
+"""What the attention processors of both backbones share: streams, recording and reading the condition."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from diffusers.models.attention_dispatch import dispatch_attention_fn
+from torch import nn
+
+from flextraj_backend.models.condition_merge import merged_attention
+from flextraj_backend.models.condition_prefetch import ConditionPrefetch
+from flextraj_backend.models.streams import Stream, muted_adapters
+
+
+class StreamAttention:
+    """An attention processor that knows whose tokens it gets.
+
+    Attributes:
+        stream: whose tokens the next call gets.
+    """
+
+    # Read and written by diffusers' set_attention_backend and enable_parallelism.
+    _attention_backend: Any = None
+    _parallel_config: Any = None
+
+    def __init__(self) -> None:
+        self.stream = Stream.MAIN
+
+    def dispatch(
+        self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, parallel_config: Any = None
+    ) -> torch.Tensor:
+        """Attention by the backend that was chosen. (B, N, H, D) and (B, K, H, D)"""
+        return dispatch_attention_fn(
+            query, key, value, backend=self._attention_backend, parallel_config=parallel_config
+        )
+
+
+class ConditionAttention(StreamAttention):
+    """Self-attention.
+
+    Condition tokens attend to themselves, and their keys and values are kept. Main tokens attend to
+    themselves and to the kept condition keys, if there are any: without, this is the base model.
+
+    Attributes:
+        layer: index of the block.
+        keys, values: of the condition, after norm and rotation, (B | 1, K, H, D).
+        key_scale, value_scale: factors of keys and values stored in 8 bits, (B | 1, 1, H, 1).
+        prefetch: where to get keys and values instead, if they wait in host memory.
+        log_strength: () float32 if the control's strength is not 1.
+    """
+
+    def __init__(self, layer: int) -> None:
+        super().__init__()
+        self.layer = layer
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget the condition."""
+        self.keys: torch.Tensor | None = None
+        self.values: torch.Tensor | None = None
+        self.key_scale: torch.Tensor | None = None
+        self.value_scale: torch.Tensor | None = None
+        self.prefetch: ConditionPrefetch | None = None
+        self.log_strength: torch.Tensor | None = None
+
+    def take(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """The recorded keys and values, which are forgotten. (B, K, H, D) each"""
+        assert self.keys is not None and self.values is not None
+        recorded = self.keys, self.values
+        self.clear()
+        return recorded
+
+    def attend(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+        """Attention of the current stream. (B, N, H, D) each"""
+        if self.stream is Stream.CONDITION:
+            self.keys, self.values = key, value
+            return self._self_attention(query, key, value)
+        if self.keys is None and self.prefetch is None:
+            return self._self_attention(query, key, value)
+        condition = self._condition(key)
+        if self.log_strength is not None:
+            return merged_attention(query, (key, value), condition, self.log_strength)
+        return self._self_attention(
+            query, torch.cat([key, condition[0]], dim=1), torch.cat([value, condition[1]], dim=1)
+        )
+
+    def _condition(self, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Condition keys and values with the batch, number format and device of `like`. (B, K, H, D) each"""
+        if self.prefetch is not None:
+            keys, values = self.prefetch.fetch(self.layer, like.device)
+        else:
+            keys, values = self.keys, self.values
+        assert keys is not None and values is not None
+        return _as_computed(keys, self.key_scale, like), _as_computed(values, self.value_scale, like)
+
+    def _self_attention(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+        return self.dispatch(query, key, value, self._parallel_config)
+
+
+@contextmanager
+def condition_stream(module: nn.Module) -> Iterator[None]:
+    """Within, `module` computes condition tokens: with the control's LoRA, without any other."""
+    processors = [
+        layer.processor
+        for layer in module.modules()
+        if isinstance(getattr(layer, "processor", None), StreamAttention)
+    ]
+    with muted_adapters(module):
+        try:
+            for processor in processors:
+                processor.stream = Stream.CONDITION
+            yield
+        finally:
+            for processor in processors:
+                processor.stream = Stream.MAIN
+
+
+def _as_computed(stored: torch.Tensor, scale: torch.Tensor | None, like: torch.Tensor) -> torch.Tensor:
+    computed = stored.to(like.device, like.dtype)
+    if scale is not None:
+        computed = computed * scale.to(like.device, like.dtype, non_blocking=True)
+    return computed.expand(like.shape[0], -1, -1, -1)
