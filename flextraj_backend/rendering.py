@@ -22,16 +22,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blender_addon.client.messages import ResultKind
+from blender_addon.core.conditioning import ColorCue, ConditioningSettings, Coverage
 from blender_addon.core.errors import ErrorCode, FlexTrajError
 from blender_addon.core.request import RenderRequest
 from blender_addon.core.trajectories import TrajectorySet
 from blender_addon.core.version import PROTOCOL_VERSION, package_version
-from flextraj_backend.conditioning.render import (
-    ColorCue,
-    ConditioningSettings,
-    Coverage,
-    render_conditioning,
-)
+from flextraj_backend.conditioning.render import render_conditioning
 from flextraj_backend.engines.base import (
     Cancelled,
     ConditioningVideos,

@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from blender_addon.core.conditioning import ColorCue, ConditioningSettings
 from blender_addon.core.errors import ErrorCode, FlexTrajError
+from blender_addon.core.id_coding import trajectory_colors
+from blender_addon.core.stamping import HEIGHT_RATIO
 from blender_addon.core.trajectories import Segment, TrajectoryMeta, TrajectorySet
 from flextraj_backend.bench.table import BenchRow, best_of
-from flextraj_backend.conditioning.id_coding import trajectory_colors
-from flextraj_backend.conditioning.render import ColorCue, ConditioningSettings, render_conditioning
-from flextraj_backend.conditioning.stamping import HEIGHT_RATIO
+from flextraj_backend.conditioning.render import render_conditioning
 
 FRAMES, WIDTH, HEIGHT = 49, 720, 480
 HALF_WIDTH = 3.0

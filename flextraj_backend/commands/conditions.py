@@ -14,18 +14,13 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from blender_addon.core.conditioning import ColorCue, ConditioningSettings, Coverage, stamp_half_width
 from blender_addon.core.errors import ErrorCode, FlexTrajError
+from blender_addon.core.sparsity import kept_frames
 from blender_addon.core.trajectories import TrajectorySet
 from blender_addon.core.trajectory_file import read_trajectories
 from blender_addon.core.version import package_version
-from flextraj_backend.conditioning.render import (
-    ColorCue,
-    ConditioningSettings,
-    Coverage,
-    render_conditioning,
-    stamp_half_width,
-)
-from flextraj_backend.conditioning.sparsity import kept_frames
+from flextraj_backend.conditioning.render import render_conditioning
 from flextraj_backend.engines.base import ConditioningVideos
 from flextraj_backend.video_io import write_video
 

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from flextraj_backend.conditioning.id_coding import UNASSIGNED
+from blender_addon.core.id_coding import UNASSIGNED
 
 _BORDER_COLUMNS = 20
 _BORDER_WEIGHT, _AREA_WEIGHT = 0.6, 0.4

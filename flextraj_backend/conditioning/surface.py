@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from blender_addon.core.stamping import FrameCover
 from blender_addon.core.trajectories import TrajectorySet
 from flextraj_backend.conditioning.point_extent import (
     Window,
@@ -24,7 +25,6 @@ from flextraj_backend.conditioning.point_extent import (
     gather_samples,
     nearest_sample,
 )
-from flextraj_backend.conditioning.stamping import FrameCover
 
 OUTLINE_REACH = 1.25
 """Gaps within this many spacings of all samples belong to the segment: more than the largest random hole."""

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from flextraj_backend.conditioning.id_coding import UNASSIGNED, TrajIdSpacing, id_colors
+from blender_addon.core.id_coding import UNASSIGNED, TrajIdSpacing, id_colors
+from blender_addon.core.sparsity import random_points
 from flextraj_backend.conditioning.masks import inside_dilated
-from flextraj_backend.conditioning.sparsity import random_points
-from flextraj_backend.conditioning.stamping import draw_tracks
+from flextraj_backend.conditioning.painting import draw_tracks
 from flextraj_backend.conditioning.track_merging import merge_tracks
 
 HALF_WIDTH = 6

@@ -11,6 +11,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from blender_addon.core.conditioning import StampRule, stamp_half_width
+from blender_addon.core.id_coding import TrackLayout, TrajIdSpacing, id_colors, red_ramp
+from blender_addon.core.sparsity import kept_frames, random_points, sparsify
 from flextraj_backend.conditioning.actor_shift import PixelShift, centering_shift, move_actor, move_picture
 from flextraj_backend.conditioning.color_cue import (
     REAL_RED_THRESHOLD,
@@ -18,22 +21,14 @@ from flextraj_backend.conditioning.color_cue import (
     copy_painted_pixels,
     without_color,
 )
-from flextraj_backend.conditioning.id_coding import TrackLayout, TrajIdSpacing, id_colors, red_ramp
 from flextraj_backend.conditioning.masks import (
     foreground_mask,
     foreground_score,
     inside_dilated,
     segment_ids,
 )
-from flextraj_backend.conditioning.render import StampRule, stamp_half_width
-from flextraj_backend.conditioning.sparsity import (
-    foreground_region,
-    kept_frames,
-    nested_region,
-    random_points,
-    sparsify,
-)
-from flextraj_backend.conditioning.stamping import draw_tracks
+from flextraj_backend.conditioning.painting import draw_tracks
+from flextraj_backend.conditioning.sparsity import foreground_region, nested_region
 from flextraj_backend.conditioning.synthetic import (
     HALF_WIDTH,
     background_fraction,

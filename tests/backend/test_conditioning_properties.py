@@ -9,20 +9,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from blender_addon.core.errors import FlexTrajError
-from blender_addon.core.trajectories import Segment, TrajectoryMeta, TrajectorySet
-from flextraj_backend.bench.id_video_rows import drifting_points, stamp_in_a_loop
-from flextraj_backend.conditioning.id_coding import id_colors, trajectory_colors
-from flextraj_backend.conditioning.render import (
+from blender_addon.core.conditioning import (
     ColorCue,
     ConditioningSettings,
     Coverage,
     StampRule,
-    render_conditioning,
     stamp_half_width,
 )
-from flextraj_backend.conditioning.sparsity import random_points
-from flextraj_backend.conditioning.stamping import draw_tracks
+from blender_addon.core.errors import FlexTrajError
+from blender_addon.core.id_coding import id_colors, trajectory_colors
+from blender_addon.core.sparsity import random_points
+from blender_addon.core.trajectories import Segment, TrajectoryMeta, TrajectorySet
+from flextraj_backend.bench.id_video_rows import drifting_points, stamp_in_a_loop
+from flextraj_backend.conditioning.painting import draw_tracks
+from flextraj_backend.conditioning.render import render_conditioning
 from flextraj_backend.conditioning.synthetic import draw_parts
 
 WIDTH, HEIGHT = 96, 64

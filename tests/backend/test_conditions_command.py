@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from blender_addon.core.conditioning import ConditioningSettings, Coverage
 from blender_addon.core.trajectories import Segment, TrajectoryMeta, TrajectorySet
 from blender_addon.core.trajectory_file import write_trajectories
 from flextraj_backend.cli import main
 from flextraj_backend.commands import conditions
-from flextraj_backend.conditioning.render import ConditioningSettings, Coverage, render_conditioning
+from flextraj_backend.conditioning.render import render_conditioning
 from flextraj_backend.video_io import VideoError, read_video
 
 FILES = ["color.mp4", "color.npz", "id.mp4", "id.npz", "summary.json"]

@@ -11,8 +11,8 @@ from enum import Enum, StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from blender_addon.core.errors import ErrorCode, FlexTrajError
-from blender_addon.core.trajectories import TrajectorySet
+from .errors import ErrorCode, FlexTrajError
+from .trajectories import TrajectorySet
 
 UNASSIGNED = -1
 """SegID of a point that lies on no segment."""
