@@ -5,19 +5,17 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import torch
-from diffusers import CogVideoXTransformer3DModel
 from diffusers.hooks._helpers import TransformerBlockMetadata, TransformerBlockRegistry
-from diffusers.models.attention_processor import Attention
 from diffusers.models.embeddings import apply_rotary_emb
 from diffusers.models.modeling_outputs import Transformer2DModelOutput
-from diffusers.models.transformers.cogvideox_transformer_3d import CogVideoXBlock
-from diffusers.utils import apply_lora_scale
+from diffusers.models.transformers.cogvideox_transformer_3d import CogVideoXBlock, CogVideoXTransformer3DModel
+from diffusers.utils.peft_utils import apply_lora_scale
 
 from blender_addon.core.errors import ErrorCode, FlexTrajError
 from blender_addon.core.model_options import CacheStorage
 from flextraj_backend.models.backbone import Backbone, TokenGrid
 from flextraj_backend.models.condition import ConditionLatents
-from flextraj_backend.models.condition_attention import ConditionAttention, condition_stream
+from flextraj_backend.models.condition_attention import ConditionAttention, ConditionTokens, condition_stream
 from flextraj_backend.models.condition_cache import CacheRecorder, ConditionCache
 from flextraj_backend.models.injection import FlexTrajMixin
 from flextraj_backend.models.streams import Stream, stream_linear
@@ -31,7 +29,7 @@ class CogVideoXConditionProcessor(ConditionAttention):
 
     def __call__(
         self,
-        attn: Attention,
+        attn: Any,
         hidden_states: torch.Tensor,
         encoder_hidden_states: torch.Tensor,
         attention_mask: torch.Tensor | None = None,
@@ -48,13 +46,13 @@ class CogVideoXConditionProcessor(ConditionAttention):
         return attended[:, text_tokens:], attended[:, :text_tokens]
 
     def key_value(
-        self, attn: Attention, tokens: torch.Tensor, text_tokens: int, image_rotary_emb: Rotary | None
+        self, attn: Any, tokens: torch.Tensor, text_tokens: int, image_rotary_emb: Rotary | None
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Keys, after norm and rotation, and values. (B, N, C) to (B, N, H, D) each"""
         key = attn.norm_k(self._heads(attn, attn.to_k, tokens))
         return _rotated(key, text_tokens, image_rotary_emb), self._heads(attn, attn.to_v, tokens)
 
-    def _heads(self, attn: Attention, layer: torch.nn.Module, tokens: torch.Tensor) -> torch.Tensor:
+    def _heads(self, attn: Any, layer: torch.nn.Module, tokens: torch.Tensor) -> torch.Tensor:
         return stream_linear(layer, tokens, self.stream).unflatten(-1, (attn.heads, -1))
 
 
@@ -66,6 +64,7 @@ class TwoStreamCogVideoXBlock(CogVideoXBlock):
 
     is_last = False
     """Whether nobody reads the condition tokens that come out."""
+    attn1: Any
 
     def forward(
         self,
@@ -74,13 +73,12 @@ class TwoStreamCogVideoXBlock(CogVideoXBlock):
         temb: torch.Tensor,
         image_rotary_emb: Rotary | None = None,
         attention_kwargs: dict[str, Any] | None = None,
-        condition: torch.Tensor | None = None,
-        condition_temb: torch.Tensor | None = None,
-    ) -> tuple[torch.Tensor, ...]:
-        """Args: as diffusers' block, and the condition's tokens (B, K, C) and time embedding (B, E).
+        condition: ConditionTokens | None = None,
+    ) -> Any:
+        """Args: as diffusers' block, and the condition stream.
 
         Returns:
-            Video and text tokens, and with a condition its tokens.
+            Video tokens, text tokens, and if there is a condition its tokens. (B, N, C) each
         """
         processor = self.attn1.processor
         if processor.stream is Stream.CONDITION and self.is_last:
@@ -91,14 +89,14 @@ class TwoStreamCogVideoXBlock(CogVideoXBlock):
                 hidden_states, encoder_hidden_states, temb, image_rotary_emb, attention_kwargs
             )
         with condition_stream(self):
-            condition, _ = self.forward(condition, condition[:, :0], condition_temb, image_rotary_emb)
+            condition_tokens, _ = self.forward(*condition, image_rotary_emb)
         try:
             main = super().forward(
                 hidden_states, encoder_hidden_states, temb, image_rotary_emb, attention_kwargs
             )
         finally:
             processor.clear()
-        return *main, condition
+        return *main, condition_tokens
 
     def _record_condition(self, condition: torch.Tensor, temb: torch.Tensor, rotary: Rotary | None) -> None:
         normed, *_ = self.norm1(condition, condition[:, :0], temb)
@@ -111,6 +109,7 @@ class FlexTrajCogVideoXTransformer(FlexTrajMixin, CogVideoXTransformer3DModel):
 
     backbone: ClassVar[Backbone] = Backbone.COGVIDEOX
 
+    transformer_blocks: Any
     _lora_targets = r"transformer_blocks\.\d+\.attn1\.(to_q|to_k|to_v|to_out\.0)"
     _repeated_blocks: ClassVar[list[str]] = ["CogVideoXBlock", "TwoStreamCogVideoXBlock"]
     _no_split_modules: ClassVar[list[str]] = [
@@ -143,15 +142,15 @@ class FlexTrajCogVideoXTransformer(FlexTrajMixin, CogVideoXTransformer3DModel):
         self,
         hidden_states: torch.Tensor,
         encoder_hidden_states: torch.Tensor | None = None,
-        timestep: torch.Tensor | None = None,
+        timestep: Any = None,
         timestep_cond: torch.Tensor | None = None,
-        ofs: torch.Tensor | None = None,
+        ofs: Any = None,
         image_rotary_emb: Rotary | None = None,
         attention_kwargs: dict[str, Any] | None = None,
         return_dict: bool = True,
         condition: ConditionLatents | None = None,
         recorder: CacheRecorder | None = None,
-    ) -> tuple[torch.Tensor] | Transformer2DModelOutput:
+    ) -> Any:
         """One prediction.
 
         Args:
@@ -163,6 +162,7 @@ class FlexTrajCogVideoXTransformer(FlexTrajMixin, CogVideoXTransformer3DModel):
             assert condition is not None
             return self._record(condition, image_rotary_emb, recorder)
         if condition is not None:
+            assert encoder_hidden_states is not None and timestep is not None
             sample = self._forward_joint(
                 hidden_states,
                 encoder_hidden_states,
@@ -173,43 +173,37 @@ class FlexTrajCogVideoXTransformer(FlexTrajMixin, CogVideoXTransformer3DModel):
             )
             return Transformer2DModelOutput(sample=sample) if return_dict else (sample,)
         self._check_condition_in_use(hidden_states)
-        return super().forward(
-            hidden_states,
-            encoder_hidden_states,
-            timestep,
-            timestep_cond=timestep_cond,
-            ofs=ofs,
-            image_rotary_emb=image_rotary_emb,
-            attention_kwargs=attention_kwargs,
-            return_dict=return_dict,
-        )
+        inputs: dict[str, Any] = {
+            "encoder_hidden_states": encoder_hidden_states,
+            "timestep": timestep,
+            "timestep_cond": timestep_cond,
+            "ofs": ofs,
+            "image_rotary_emb": image_rotary_emb,
+            "attention_kwargs": attention_kwargs,
+        }
+        return super().forward(hidden_states, return_dict=return_dict, **inputs)
 
     def _record(
         self, latents: ConditionLatents, rotary: Rotary | None, recorder: CacheRecorder
     ) -> tuple[torch.Tensor]:
         with condition_stream(self):
-            tokens, temb = self._condition_inputs(latents)
+            tokens, text, temb = self._condition(latents)
             if recorder.kept is not None:
-                kept = recorder.kept.to(tokens.device)
-                tokens = tokens[:, kept]
-                rotary = rotary and (
-                    rotary[0][kept.to(rotary[0].device)],
-                    rotary[1][kept.to(rotary[1].device)],
-                )
-            no_text = tokens[:, :0]
+                tokens = tokens[:, recorder.kept.to(tokens.device)]
+                rotary = _of_tokens(rotary, recorder.kept)
             for block in self.transformer_blocks:
-                tokens, _ = block(tokens, no_text, temb, rotary)
+                tokens, _ = block(tokens, text, temb, rotary)
                 recorder.add(*block.attn1.processor.take())
         return (tokens,)
 
-    def _condition_inputs(self, latents: ConditionLatents) -> tuple[torch.Tensor, torch.Tensor]:
-        """Condition tokens (B, K, C) and their time embedding (B, E): that of timestep 0."""
-        ids = self._condition_tokens(latents.ids)
-        tokens = ids + self.fuse_linear(self._condition_tokens(latents.color))
+    def _condition(self, latents: ConditionLatents) -> ConditionTokens:
+        ids = self._video_tokens(latents.ids)
+        tokens = ids + self.fuse_linear(self._video_tokens(latents.color))
         zeros = torch.zeros(len(tokens), dtype=torch.long, device=tokens.device)
-        return tokens, self.time_embedding(self.time_proj(zeros).to(tokens.dtype))
+        temb = self.time_embedding(self.time_proj(zeros).to(tokens.dtype))
+        return ConditionTokens(tokens, tokens[:, :0], temb)
 
-    def _condition_tokens(self, latents: torch.Tensor) -> torch.Tensor:
+    def _video_tokens(self, latents: torch.Tensor) -> torch.Tensor:
         """Tokens of one condition video, learned positions included. (B, F, 32, h, w) to (B, K, C)"""
         text_tokens = self.config.max_text_seq_length
         text = latents.new_zeros(len(latents), text_tokens, self.config.text_embed_dim)
@@ -230,20 +224,18 @@ class FlexTrajCogVideoXTransformer(FlexTrajMixin, CogVideoXTransformer3DModel):
         self._require_no_condition_in_use()
         batch, frames, _, height, width = hidden_states.shape
         with condition_stream(self):
-            condition, condition_temb = self._condition_inputs(
-                latents.to(hidden_states.device, hidden_states.dtype)
-            )
-        condition, condition_temb = condition.expand(batch, -1, -1), condition_temb.expand(batch, -1)
+            condition = self._condition(latents.to(hidden_states.device, hidden_states.dtype))
+        # One condition serves the whole batch.
+        condition = ConditionTokens(*(part.expand(batch, *part.shape[1:]) for part in condition))
         temb = self.time_embedding(self.time_proj(timestep).to(hidden_states.dtype))
         tokens = self.embedding_dropout(self.patch_embed(encoder_hidden_states, hidden_states))
         text_tokens = encoder_hidden_states.shape[1]
         text, tokens = tokens[:, :text_tokens], tokens[:, text_tokens:]
         for block in self.transformer_blocks:
-            inputs = (tokens, text, temb, rotary, attention_kwargs, condition, condition_temb)
-            if torch.is_grad_enabled() and self.gradient_checkpointing:
-                tokens, text, condition = self._gradient_checkpointing_func(block, *inputs)
-            else:
-                tokens, text, condition = block(*inputs)
+            tokens, text, condition_tokens = self._run_block(
+                block, tokens, text, temb, rotary, attention_kwargs, condition
+            )
+            condition = condition._replace(tokens=condition_tokens)
         tokens = self.proj_out(self.norm_out(self.norm_final(tokens), temb=temb))  # (B, N, p p 16)
         patch = self.config.patch_size
         patches = tokens.reshape(batch, frames, height // patch, width // patch, -1, patch, patch)
@@ -279,11 +271,20 @@ class FlexTrajCogVideoXTransformer(FlexTrajMixin, CogVideoXTransformer3DModel):
             )
 
 
+def _of_tokens(rotary: Rotary | None, kept: torch.Tensor) -> Rotary | None:
+    """The rotary tables of the tokens that are kept."""
+    if rotary is None:
+        return None
+    cosines, sines = rotary
+    return cosines[kept.to(cosines.device)], sines[kept.to(sines.device)]
+
+
 def _rotated(heads: torch.Tensor, text_tokens: int, rotary: Rotary | None) -> torch.Tensor:
     """Rotate what follows the text tokens. (B, N, H, D)"""
     if rotary is None:
         return heads
-    video = apply_rotary_emb(heads[:, text_tokens:], rotary, sequence_dim=1)
+    rotate: Any = apply_rotary_emb  # too narrowly annotated
+    video = rotate(heads[:, text_tokens:], rotary, sequence_dim=1)
     return torch.cat([heads[:, :text_tokens], video], dim=1)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from diffusers.models.attention_dispatch import dispatch_attention_fn
@@ -90,7 +90,7 @@ class ConditionAttention(StreamAttention):
     def _condition(self, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Condition keys and values with the batch, number format and device of `like`. (B, K, H, D) each"""
         if self.prefetch is not None:
-            keys, values = self.prefetch.fetch(self.layer, like.device)
+            keys, values = self.prefetch.fetch(self.layer, like.device)  # pyright: ignore[reportAttributeAccessIssue] (decorated)
         else:
             keys, values = self.keys, self.values
         assert keys is not None and values is not None
@@ -100,14 +100,22 @@ class ConditionAttention(StreamAttention):
         return self.dispatch(query, key, value, self._parallel_config)
 
 
+class ConditionTokens(NamedTuple):
+    """What a block needs to compute the condition stream."""
+
+    tokens: torch.Tensor
+    """(B, K, C)"""
+    text: torch.Tensor
+    """(B, L, C) on Wan; CogVideoX's condition has none: L is 0."""
+    temb: torch.Tensor
+    """Timestep 0, (B, E) on CogVideoX, as modulation (B, 6, C) on Wan."""
+
+
 @contextmanager
 def condition_stream(module: nn.Module) -> Iterator[None]:
     """Within, `module` computes condition tokens: with the control's LoRA, without any other."""
-    processors = [
-        layer.processor
-        for layer in module.modules()
-        if isinstance(getattr(layer, "processor", None), StreamAttention)
-    ]
+    attention = (getattr(layer, "processor", None) for layer in module.modules())
+    processors = [processor for processor in attention if isinstance(processor, StreamAttention)]
     with muted_adapters(module):
         try:
             for processor in processors:

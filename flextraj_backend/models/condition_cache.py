@@ -213,10 +213,9 @@ class _Stored:
         match storage:
             case CacheStorage.MODEL:
                 return self
-            case CacheStorage.BF16 if self.scale is None:
-                return _Stored(self.tensor.to(torch.bfloat16), None)
             case CacheStorage.BF16:
-                return _Stored((self.tensor.float() * self.scale).to(torch.bfloat16), None)
+                exact = self.tensor if self.scale is None else self.tensor.float() * self.scale
+                return _Stored(exact.to(torch.bfloat16), None)
             case CacheStorage.FP8:
                 return self if self.scale is not None else _in_8_bits(self.tensor)
 

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True, eq=False)
 class _Slot:
-    """One layer's place on the GPU; two of them alternate."""
+    """A layer's place on the device; two of them alternate."""
 
     keys: torch.Tensor
     values: torch.Tensor
-    arrived: torch.cuda.Event
+    arrived: Any
+    """Event of the device."""
 
 
 class ConditionPrefetch:
-    """While a layer computes, a side stream copies the next layer's keys and values.
+    """While a layer computes, a second stream copies the next layer's keys and values.
 
     Args:
         keys, values: of each layer, (B | 1, K, H, D), in host memory; all layers have one shape.
@@ -26,46 +28,43 @@ class ConditionPrefetch:
     def __init__(self, keys: tuple[torch.Tensor, ...], values: tuple[torch.Tensor, ...]) -> None:
         self._keys, self._values = keys, values
         self._slots: dict[int, _Slot] = {}
-        self._copies: torch.cuda.Stream | None = None
+        self._stream: Any = None
 
-    # Streams and events cannot be traced; a compiled block calls out for its condition.
+    # Streams cannot be traced: a compiled block calls out for its condition.
     @torch.compiler.disable
     def fetch(self, layer: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
         """The keys and values of a layer on `device`; those of the next layer are on their way.
 
-        What is returned is overwritten when the layer after the next is fetched.
+        What is returned is overwritten once the next layer has been fetched. Every call names one device.
         """
-        if device.type != "cuda":
-            return self._keys[layer].to(device), self._values[layer].to(device)
         if layer not in self._slots:
-            self._start_copy(layer, device)
+            self._start_copy(layer, device, in_use=None)
         slot = self._slots[layer]
-        torch.cuda.current_stream(device).wait_event(slot.arrived)
+        torch.get_device_module(device).current_stream().wait_event(slot.arrived)
         following = (layer + 1) % len(self._keys)
         if following not in self._slots:
             self._start_copy(following, device, in_use=layer)
         return slot.keys, slot.values
 
-    def _start_copy(self, layer: int, device: torch.device, in_use: int | None = None) -> None:
-        if self._copies is None:
-            self._copies = torch.cuda.Stream(device)
+    def _start_copy(self, layer: int, device: torch.device, in_use: int | None) -> None:
+        streams = torch.get_device_module(device)
+        if self._stream is None:
+            self._stream = streams.Stream()
         slot = self._free_slot(device, in_use)
         # Whatever reads this slot was launched before now.
-        self._copies.wait_stream(torch.cuda.current_stream(device))
-        with torch.cuda.stream(self._copies):
+        self._stream.wait_stream(streams.current_stream())
+        with streams.stream(self._stream):
             slot.keys.copy_(self._keys[layer], non_blocking=True)
             slot.values.copy_(self._values[layer], non_blocking=True)
-            slot.arrived.record()
+            slot.arrived.record(self._stream)
         self._slots[layer] = slot
 
     def _free_slot(self, device: torch.device, in_use: int | None) -> _Slot:
         if len(self._slots) == 2:
             return self._slots.pop(next(layer for layer in self._slots if layer != in_use))
-        slot = _Slot(
-            torch.empty_like(self._keys[0], device=device),
-            torch.empty_like(self._values[0], device=device),
-            torch.cuda.Event(),
-        )
-        for tensor in (slot.keys, slot.values):
-            tensor.record_stream(self._copies)
-        return slot
+        keys = torch.empty_like(self._keys[0], device=device)
+        values = torch.empty_like(self._values[0], device=device)
+        if device.type != "cpu":
+            keys.record_stream(self._stream)
+            values.record_stream(self._stream)
+        return _Slot(keys, values, torch.get_device_module(device).Event())

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Self
 
 import torch
 from diffusers.configuration_utils import ConfigMixin
-from diffusers.loaders import PeftAdapterMixin
+from diffusers.loaders.peft import PeftAdapterMixin
 from diffusers.models.modeling_utils import ModelMixin
 from peft import LoraConfig
 from torch import nn
@@ -39,6 +39,8 @@ class FlexTrajMixin(ModelMixin, ConfigMixin, PeftAdapterMixin, ABC):
 
     backbone: ClassVar[Backbone]
     fuse_linear: nn.Linear
+    gradient_checkpointing: bool
+    _gradient_checkpointing_func: Any
 
     _lora_targets: ClassVar[str]
     """Regular expression of the linear layers that get the control's LoRA."""
@@ -101,6 +103,11 @@ class FlexTrajMixin(ModelMixin, ConfigMixin, PeftAdapterMixin, ABC):
         self.requires_grad_(False)
         for _, parameter in self.trainable_parameters():
             parameter.requires_grad_(True)
+
+    @property
+    def config(self) -> Any:
+        """The base model's settings as attributes."""
+        return super().config
 
     @property
     def hidden_size(self) -> int:
@@ -198,9 +205,9 @@ class FlexTrajMixin(ModelMixin, ConfigMixin, PeftAdapterMixin, ABC):
                 f"but this one has {grid}: encode the condition at the size and length of the video.",
                 ErrorCode.ENGINE,
             )
-        if cache.batch not in (1, hidden_states.shape[0]):
+        if cache.batch not in (1, len(hidden_states)):
             raise FlexTrajError(
-                f"The condition cache holds {cache.batch} conditions, but the batch is {hidden_states.shape[0]}: "
+                f"The condition cache holds {cache.batch} conditions for a batch of {len(hidden_states)}: "
                 "encode one for all, or one for each.",
                 ErrorCode.ENGINE,
             )
@@ -254,6 +261,12 @@ class FlexTrajMixin(ModelMixin, ConfigMixin, PeftAdapterMixin, ABC):
         return _others(self.active_adapters()) if self._adapters() else []
 
     # Parts of the model
+
+    def _run_block(self, block: nn.Module, *inputs: Any) -> Any:
+        """A block's outputs, kept for the backward pass or computed again there."""
+        if torch.is_grad_enabled() and self.gradient_checkpointing:
+            return self._gradient_checkpointing_func(block, *inputs)
+        return block(*inputs)
 
     def _processors(self) -> list[ConditionAttention]:
         """The self-attention processor of each block; none without a control."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
+from typing import Any
 
 import torch
 from peft.tuners.lora import LoraLayer
@@ -28,7 +29,7 @@ class Stream(StrEnum):
     CONDITION = "condition"
 
 
-def stream_linear(layer: nn.Module, x: torch.Tensor, stream: Stream) -> torch.Tensor:
+def stream_linear(layer: Any, x: torch.Tensor, stream: Stream) -> torch.Tensor:
     """A linear layer as one stream sees it. (B, N, C) to (B, N, C')
 
     Only `base_layer` and the LoRA's own layers are called, so that quantised and offloaded weights work.
@@ -44,9 +45,9 @@ def stream_linear(layer: nn.Module, x: torch.Tensor, stream: Stream) -> torch.Te
     return base + (up(down(x.to(down.weight.dtype))) * scale).to(base.dtype)
 
 
-def base_linear(layer: nn.Module, x: torch.Tensor) -> torch.Tensor:
+def base_linear(layer: Any, x: torch.Tensor) -> torch.Tensor:
     """A linear layer without any LoRA. (B, N, C) to (B, N, C')"""
-    return layer.base_layer(x) if isinstance(layer, BaseTunerLayer) else layer(x)
+    return layer.get_base_layer()(x) if isinstance(layer, BaseTunerLayer) else layer(x)
 
 
 def has_control(layer: nn.Module) -> bool:

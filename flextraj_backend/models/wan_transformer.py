@@ -6,12 +6,11 @@ import math
 from typing import Any, ClassVar
 
 import torch
-from diffusers import WanTransformer3DModel
 from diffusers.hooks._helpers import TransformerBlockMetadata, TransformerBlockRegistry
 from diffusers.models.embeddings import Timesteps
 from diffusers.models.modeling_outputs import Transformer2DModelOutput
-from diffusers.models.transformers.transformer_wan import WanAttention, WanTransformerBlock
-from diffusers.utils import apply_lora_scale
+from diffusers.models.transformers.transformer_wan import WanTransformer3DModel, WanTransformerBlock
+from diffusers.utils.peft_utils import apply_lora_scale
 
 from blender_addon.core.errors import ErrorCode, FlexTrajError
 from blender_addon.core.model_options import CacheStorage
@@ -19,6 +18,7 @@ from flextraj_backend.models.backbone import Backbone, TokenGrid
 from flextraj_backend.models.condition import ConditionLatents
 from flextraj_backend.models.condition_attention import (
     ConditionAttention,
+    ConditionTokens,
     StreamAttention,
     condition_stream,
 )
@@ -35,7 +35,7 @@ class WanConditionProcessor(ConditionAttention):
 
     def __call__(
         self,
-        attn: WanAttention,
+        attn: Any,
         hidden_states: torch.Tensor,
         encoder_hidden_states: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
@@ -49,7 +49,7 @@ class WanConditionProcessor(ConditionAttention):
         return attn.to_out[1](stream_linear(attn.to_out[0], attended, self.stream))
 
     def key_value(
-        self, attn: WanAttention, tokens: torch.Tensor, rotary: Rotary | None
+        self, attn: Any, tokens: torch.Tensor, rotary: Rotary | None
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Keys, after norm and rotation, and values. (B, N, C) to (B, N, H, D) each"""
         key = attn.norm_k(stream_linear(attn.to_k, tokens, self.stream)).unflatten(2, (attn.heads, -1))
@@ -66,7 +66,7 @@ class WanTextProcessor(StreamAttention):
 
     def __call__(
         self,
-        attn: WanAttention,
+        attn: Any,
         hidden_states: torch.Tensor,
         encoder_hidden_states: torch.Tensor,
         attention_mask: torch.Tensor | None = None,
@@ -111,22 +111,20 @@ class TwoStreamWanBlock(WanTransformerBlock):
 
     is_last = False
     """Whether nobody reads the condition tokens that come out."""
+    attn1: Any
 
     def forward(
         self,
         hidden_states: torch.Tensor,
         encoder_hidden_states: torch.Tensor,
         temb: torch.Tensor,
-        rotary_emb: Rotary,
-        condition: torch.Tensor | None = None,
-        condition_text: torch.Tensor | None = None,
-        condition_temb: torch.Tensor | None = None,
-    ) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
-        """Args: as diffusers' block, and the condition's tokens (B, K, C), text (B, L, C) and modulation
-        (B, 6, C).
+        rotary_emb: Any,
+        condition: ConditionTokens | None = None,
+    ) -> Any:
+        """Args: as diffusers' block, and the condition stream.
 
         Returns:
-            Video tokens, and with a condition its tokens.
+            Video tokens, and if there is a condition its tokens. (B, N, C) each
         """
         processor = self.attn1.processor
         if processor.stream is Stream.CONDITION and self.is_last:
@@ -135,12 +133,12 @@ class TwoStreamWanBlock(WanTransformerBlock):
         if condition is None:
             return super().forward(hidden_states, encoder_hidden_states, temb, rotary_emb)
         with condition_stream(self):
-            condition = self.forward(condition, condition_text, condition_temb, rotary_emb)
+            condition_tokens = self.forward(*condition, rotary_emb)
         try:
             main = super().forward(hidden_states, encoder_hidden_states, temb, rotary_emb)
         finally:
             processor.clear()
-        return main, condition
+        return main, condition_tokens
 
     def _record_condition(self, condition: torch.Tensor, temb: torch.Tensor, rotary: Rotary) -> None:
         shift, scale = (self.scale_shift_table + temb.float()).chunk(6, dim=1)[:2]
@@ -154,6 +152,7 @@ class FlexTrajWanTransformer(FlexTrajMixin, WanTransformer3DModel):
 
     backbone: ClassVar[Backbone] = Backbone.WAN
 
+    blocks: Any
     _lora_targets = r"blocks\.\d+\.attn[12]\.(to_q|to_k|to_v|to_out\.0)"
     _repeated_blocks: ClassVar[list[str]] = ["WanTransformerBlock", "TwoStreamWanBlock"]
     _no_split_modules: ClassVar[list[str]] = ["WanTransformerBlock", "TwoStreamWanBlock"]
@@ -194,7 +193,7 @@ class FlexTrajWanTransformer(FlexTrajMixin, WanTransformer3DModel):
         attention_kwargs: dict[str, Any] | None = None,
         condition: ConditionLatents | None = None,
         recorder: CacheRecorder | None = None,
-    ) -> tuple[torch.Tensor] | Transformer2DModelOutput:
+    ) -> Any:
         """One prediction.
 
         Args:
@@ -207,19 +206,19 @@ class FlexTrajWanTransformer(FlexTrajMixin, WanTransformer3DModel):
             return self._record(condition, encoder_hidden_states, recorder)
         self._set_timestep_precision(condition)
         if condition is not None:
+            assert timestep is not None and encoder_hidden_states is not None
             sample = self._forward_joint(
                 hidden_states, timestep, encoder_hidden_states, condition, attention_kwargs=attention_kwargs
             )
             return Transformer2DModelOutput(sample=sample) if return_dict else (sample,)
         self._check_condition_in_use(hidden_states)
-        return super().forward(
-            hidden_states,
-            timestep,
-            encoder_hidden_states,
-            encoder_hidden_states_image=encoder_hidden_states_image,
-            return_dict=return_dict,
-            attention_kwargs=attention_kwargs,
-        )
+        inputs: dict[str, Any] = {
+            "timestep": timestep,
+            "encoder_hidden_states": encoder_hidden_states,
+            "encoder_hidden_states_image": encoder_hidden_states_image,
+            "attention_kwargs": attention_kwargs,
+        }
+        return super().forward(hidden_states, return_dict=return_dict, **inputs)
 
     def _set_timestep_precision(self, condition: ConditionLatents | None) -> None:
         """Double precision with the control, so that without it this is exactly the base model."""
@@ -232,7 +231,7 @@ class FlexTrajWanTransformer(FlexTrajMixin, WanTransformer3DModel):
         self, latents: ConditionLatents, text: torch.Tensor, recorder: CacheRecorder
     ) -> tuple[torch.Tensor]:
         with condition_stream(self):
-            tokens, text, modulation = self._condition_inputs(latents, text)
+            tokens, text, modulation = self._condition(latents, text)
             rotary = self.rope(latents.ids)
             if recorder.kept is not None:
                 kept = recorder.kept.to(tokens.device)
@@ -243,15 +242,13 @@ class FlexTrajWanTransformer(FlexTrajMixin, WanTransformer3DModel):
                 recorder.add(*block.attn1.processor.take())
         return (tokens,)
 
-    def _condition_inputs(
-        self, latents: ConditionLatents, text: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Condition tokens (B, K, C), text (B, L, C) and the blocks' modulation (B, 6, C) at timestep 0."""
+    def _condition(self, latents: ConditionLatents, text: torch.Tensor) -> ConditionTokens:
+        """Args: text embeddings (B, L, C')."""
         tokens = self._tokens(latents.ids) + self.fuse_linear(self._tokens(latents.color))
         tokens = tokens.expand(len(text), -1, -1)
         zeros = torch.zeros(len(text), dtype=torch.long, device=tokens.device)
         _, modulation, text, _ = self.condition_embedder(zeros, text)
-        return tokens.contiguous(), text, modulation.unflatten(1, (6, -1))
+        return ConditionTokens(tokens.contiguous(), text, modulation.unflatten(1, (6, -1)))
 
     def _tokens(self, latents: torch.Tensor) -> torch.Tensor:
         """(B, C, F, h, w) to (B, N, C')"""
@@ -270,27 +267,15 @@ class FlexTrajWanTransformer(FlexTrajMixin, WanTransformer3DModel):
         self._require_control()
         self._require_no_condition_in_use()
         with condition_stream(self):
-            condition = self._condition_inputs(
+            condition = self._condition(
                 latents.to(hidden_states.device, hidden_states.dtype), encoder_hidden_states
             )
-        condition_tokens, condition_text, condition_modulation = condition
         temb, modulation, text = self._time_and_text(timestep, encoder_hidden_states)
         rotary = self.rope(hidden_states)
         tokens = self._tokens(hidden_states)
         for block in self.blocks:
-            inputs = (
-                tokens,
-                text,
-                modulation,
-                rotary,
-                condition_tokens,
-                condition_text,
-                condition_modulation,
-            )
-            if torch.is_grad_enabled() and self.gradient_checkpointing:
-                tokens, condition_tokens = self._gradient_checkpointing_func(block, *inputs)
-            else:
-                tokens, condition_tokens = block(*inputs)
+            tokens, condition_tokens = self._run_block(block, tokens, text, modulation, rotary, condition)
+            condition = condition._replace(tokens=condition_tokens)
         return self._latents(tokens, temb, self._token_grid(hidden_states))
 
     def _time_and_text(
@@ -367,5 +352,5 @@ def _rotated(heads: torch.Tensor, rotary: Rotary | None) -> torch.Tensor:
 # Diffusers' step-caching hooks look blocks up by their class.
 TransformerBlockRegistry.register(
     TwoStreamWanBlock,
-    TransformerBlockMetadata(return_hidden_states_index=0, return_encoder_hidden_states_index=None),
+    TransformerBlockMetadata(return_hidden_states_index=0),
 )
