@@ -23,7 +23,7 @@ from uuid import uuid4
 from ..core.errors import ErrorCode, FlexTrajError
 from ..core.request import RenderRequest
 from ..core.version import PROTOCOL_VERSION
-from .messages import BackendHealth, EngineInfo, JobStatus, ResultKind
+from .messages import BackendHealth, DeviceInfo, EngineInfo, JobStatus, ResultKind
 
 _CHUNK = 1 << 20
 _MAX_JSON = 64 << 20
@@ -85,6 +85,10 @@ class BackendClient:
         """All engines, also those that cannot run there."""
         return tuple(EngineInfo.from_dict(item) for item in self._list("/v1/engines", "engines"))
 
+    def device(self) -> DeviceInfo:
+        """The graphics card of the backend's machine and its free memory."""
+        return DeviceInfo.from_dict(self._json("GET", "/v1/device"))
+
     def upload(self, source: Path | bytes, give_up: Callable[[], bool] = lambda: False) -> str:
         """Send a file or bytes unless the backend has them already; return their SHA-256 (64 hex digits).
 
@@ -138,8 +142,20 @@ class BackendClient:
         Args:
             on_progress: called with (bytes received, bytes in total).
         """
+        return self._save(_job_path(job_id, kind.value), destination, on_progress)
+
+    def download_frames(
+        self,
+        job_id: str,
+        destination: Path,
+        on_progress: Callable[[int, int], None] | None = None,
+    ) -> Path:
+        """Save the video's pictures as a zip of PNG files; the bytes in total are told as 0, as unknown."""
+        return self._save(_job_path(job_id, "frames"), destination, on_progress)
+
+    def _save(self, path: str, destination: Path, on_progress: Callable[[int, int], None] | None) -> Path:
         temporary = destination.with_name(f".{destination.stem}.{uuid4().hex[:12]}{destination.suffix}")
-        with self._call("GET", _job_path(job_id, kind.value)) as response:
+        with self._call("GET", path) as response:
             try:
                 with temporary.open("xb") as file:
                     _copy(response, file, on_progress)

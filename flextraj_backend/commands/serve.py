@@ -23,6 +23,8 @@ def command(
     data_dir: Path | None = typer.Option(None, help="Folder for uploads and jobs."),
     workers: int = typer.Option(1, min=1, max=64, help="Jobs that run at the same time."),
     max_asset_mib: int = typer.Option(8192, min=1, help="Largest upload in MiB."),
+    keep_days: float = typer.Option(30, min=0, help="Days after which jobs and uploads go; 0 = never."),
+    keep_gib: float = typer.Option(20, min=0, help="GiB that jobs and uploads may take; 0 = without limit."),
     ray: str | None = typer.Option(
         None, metavar="ADDRESS", help="Run the jobs on this Ray cluster ('auto', host:6379, 'local')."
     ),
@@ -30,6 +32,7 @@ def command(
     """Serve render jobs to the add-on; the token comes from FLEXTRAJ_TOKEN, or is made and printed."""
     # Imported here: the command line's --help does not wait for the web framework.
     from flextraj_backend.server.launcher import ProcessLauncher
+    from flextraj_backend.server.pruning import KeepRule
     from flextraj_backend.server.ray_launcher import RayLauncher
     from flextraj_backend.server.serve import ServerSettings, default_data_dir, serve
 
@@ -42,6 +45,7 @@ def command(
         parent_pid=parent_pid,
         asset_limit=max_asset_mib << 20,
         worker_count=workers,
+        keep=KeepRule.from_options(keep_days, keep_gib),
     )
     serve(settings, ProcessLauncher() if ray is None else RayLauncher(ray))
 

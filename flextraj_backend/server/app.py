@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,13 @@ from flextraj_backend.engines.catalog import engine_infos
 from flextraj_backend.engines.registry import engine as engine_by_name
 from flextraj_backend.server.asset_store import AssetStore
 from flextraj_backend.server.auth import GuardMiddleware, HostRule
+from flextraj_backend.server.device import DeviceWatch
+from flextraj_backend.server.frame_archive import frame_archive
 from flextraj_backend.server.http_errors import install_error_answers
 from flextraj_backend.server.job_folder import JobFolder
-from flextraj_backend.server.job_store import JobStore, JobStoreError, new_job_id
+from flextraj_backend.server.job_store import JobStore, new_job_id
+from flextraj_backend.server.job_table import JobStoreError
+from flextraj_backend.server.pruning import Pruner
 from flextraj_backend.server.scheduler import Scheduler
 
 _MAX_REQUEST_BYTES = 1 << 20
@@ -45,6 +50,8 @@ class Services:
     assets: AssetStore
     scheduler: Scheduler
     jobs_folder: Path
+    pruner: Pruner
+    device: DeviceWatch
 
     def folder(self, job_id: str) -> JobFolder:
         """The folder of a job that is in the store, so its name is one of ours."""
@@ -64,22 +71,24 @@ def create_app(
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         services.store.recover()
         services.scheduler.start()
+        services.pruner.start()
         on_ready()
         yield
+        services.pruner.stop()
         await run_in_threadpool(services.scheduler.stop)
         services.store.close()
 
     app = FastAPI(title="FlexTraj", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(GuardMiddleware, token=token, rule=rule)
     install_error_answers(app)
-    _add_information(app)
+    _add_information(app, services.device)
     _add_assets(app, services)
     _add_jobs(app, services)
     _add_results(app, services)
     return app
 
 
-def _add_information(app: FastAPI) -> None:
+def _add_information(app: FastAPI, device: DeviceWatch) -> None:
     started = time.monotonic()
 
     @app.get("/v1/health")
@@ -89,6 +98,11 @@ def _add_information(app: FastAPI) -> None:
     @app.get("/v1/engines")
     def engines() -> dict[str, Any]:
         return {"engines": [info.to_dict() for info in engine_infos()]}
+
+    # Apart from the health, which must stay cheap: the driver takes its time to answer.
+    @app.get("/v1/device")
+    def graphics_card() -> dict[str, Any]:
+        return device.look().to_dict()
 
 
 def _add_assets(app: FastAPI, services: Services) -> None:
@@ -146,16 +160,26 @@ def _add_jobs(app: FastAPI, services: Services) -> None:
 
 
 def _add_results(app: FastAPI, services: Services) -> None:
-    def result(job_id: str, kind: ResultKind) -> FileResponse:
+    def place(job_id: str, kind: ResultKind) -> Path:
         status = services.store.get(job_id)
         path = services.folder(status.id).result(kind)
         if status.state is not JobState.SUCCEEDED or not path.is_file():
             raise JobStoreError(f"The job is {status.state}: it has no such result.")
+        return path
+
+    def result(job_id: str, kind: ResultKind) -> FileResponse:
+        path = place(job_id, kind)
         return FileResponse(path, media_type=_MEDIA_TYPES[path.suffix])
 
     @app.get("/v1/jobs/{job_id}/video")
     def video(job_id: str) -> FileResponse:
         return result(job_id, ResultKind.VIDEO)
+
+    @app.get("/v1/jobs/{job_id}/frames")
+    def frames(job_id: str) -> StreamingResponse:
+        parts = frame_archive(place(job_id, ResultKind.VIDEO))
+        first = next(parts)  # before the answer begins, so that a damaged video is refused with a sentence
+        return StreamingResponse(chain([first], parts), media_type="application/zip")
 
     @app.get("/v1/jobs/{job_id}/conditions/id")
     def id_video(job_id: str) -> FileResponse:

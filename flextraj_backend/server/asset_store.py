@@ -7,7 +7,7 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import AsyncIterable
+from collections.abc import AsyncIterable, Iterator
 from pathlib import Path
 from uuid import uuid4
 
@@ -47,11 +47,20 @@ class AssetStore:
         self._folder.mkdir(parents=True, exist_ok=True)
 
     def path(self, sha256: str) -> Path:
-        """The file of an asset. Raises AssetError on a name that is no hash, AssetMissing."""
+        """The file of an asset, which counts as used now. Raises AssetError on a bad name, AssetMissing."""
         path = self._place(sha256)
-        if not path.is_file():
-            raise AssetMissing(f"The asset {sha256[:12]}… was not uploaded: send it before the job.")
+        try:
+            os.utime(path)
+        except OSError as error:
+            raise AssetMissing(
+                f"The asset {sha256[:12]}… was not uploaded: send it before the job."
+            ) from error
         return path
+
+    def files(self) -> Iterator[Path]:
+        """Every asset, whose modification time is its last use, and every upload that broke off."""
+        yield from self._folder.glob(".upload-*")
+        yield from (path for path in self._folder.glob("??/*") if _SHA256.fullmatch(path.name))
 
     async def receive(self, sha256: str, announced: int | None, chunks: AsyncIterable[bytes]) -> int:
         """Write an upload while it arrives; it gets its name only when its hash is right.

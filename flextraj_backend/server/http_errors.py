@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 from blender_addon.core.errors import ErrorCode, FlexTrajError
 from flextraj_backend.engines.base import EngineError
 from flextraj_backend.server.asset_store import AssetMissing, AssetTooLarge
-from flextraj_backend.server.job_store import KeyReused, UnknownJob
+from flextraj_backend.server.job_table import KeyReused, UnknownJob
 
 _STATUS_BY_TYPE: tuple[tuple[type[FlexTrajError], int], ...] = (
     (UnknownJob, 404),

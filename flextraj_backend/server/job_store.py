@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import psutil
@@ -21,58 +22,19 @@ import psutil
 from blender_addon.client.messages import JobState, JobStatus, ResultKind
 from blender_addon.core.errors import ErrorCode, FlexTrajError
 from blender_addon.core.request import RenderRequest
+from flextraj_backend.server.job_table import (
+    JobStoreError,
+    job_with_key,
+    prepare,
+    requeue,
+    row_of,
+    status_of,
+    write_end,
+)
 
-SCHEMA_VERSION = 1
 INTERRUPTED = FlexTrajError("The backend stopped while this job ran: retry it.", ErrorCode.BACKEND)
 _BUSY_SECONDS = 10.0
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS jobs (
-    sequence INTEGER PRIMARY KEY AUTOINCREMENT,
-    id TEXT NOT NULL UNIQUE,
-    idempotency_key TEXT UNIQUE,
-    owner TEXT NOT NULL,
-    request TEXT NOT NULL,
-    engine TEXT NOT NULL,
-    title TEXT NOT NULL,
-    state TEXT NOT NULL,
-    phase TEXT NOT NULL DEFAULT '',
-    step INTEGER NOT NULL DEFAULT 0,
-    steps INTEGER NOT NULL DEFAULT 1,
-    eta_seconds REAL,
-    created REAL NOT NULL,
-    finished REAL,
-    error TEXT,
-    error_code TEXT,
-    label TEXT NOT NULL DEFAULT '',
-    warnings TEXT NOT NULL DEFAULT '[]',
-    results TEXT NOT NULL DEFAULT '[]'
-);
-CREATE INDEX IF NOT EXISTS jobs_by_state ON jobs (state, sequence);
-"""
-_LATER_COLUMNS = {"error_code": "TEXT"}
-"""Added to a list of an earlier program, which goes on without them: no reason for another schema version."""
 _RETRIABLE = (JobState.INTERRUPTED, JobState.FAILED, JobState.CANCELLED)
-
-
-class JobStoreError(FlexTrajError):
-    """A job cannot be stored or is not there."""
-
-    def __init__(self, message: str, code: ErrorCode = ErrorCode.REQUEST) -> None:
-        super().__init__(message, code)
-
-
-class UnknownJob(JobStoreError):
-    """No job has this name."""
-
-    def __init__(self, job_id: str) -> None:
-        super().__init__(f"There is no job '{job_id[:80]}': pick one from the list of jobs.")
-
-
-class KeyReused(JobStoreError):
-    """An idempotency key came back with another request."""
-
-    def __init__(self) -> None:
-        super().__init__("This Idempotency-Key belongs to another request: make a new key for each job.")
 
 
 @dataclass(frozen=True)
@@ -105,14 +67,6 @@ class Owner:
             return True
 
 
-@dataclass(frozen=True)
-class ClaimedJob:
-    """A job that this server now runs."""
-
-    id: str
-    request: RenderRequest
-
-
 class JobStore:
     """All jobs of a data folder. Safe to share between threads.
 
@@ -133,7 +87,7 @@ class JobStore:
             )
             self._database.row_factory = sqlite3.Row
             try:
-                self._prepare()
+                prepare(self._database, path)
             except BaseException:
                 self._database.close()
                 raise
@@ -146,13 +100,13 @@ class JobStore:
     def find(self, request: RenderRequest, idempotency_key: str) -> JobStatus | None:
         """The job that was queued with this key, None where there is none. Raises KeyReused."""
         with self._reading() as database:
-            return _with_key(database, request, idempotency_key)
+            return job_with_key(database, request, idempotency_key)
 
     def add(self, job_id: str, request: RenderRequest, idempotency_key: str | None) -> JobStatus:
         """Queue a job; with a known key, return the job that has it. Raises KeyReused."""
         with self._transaction() as database:
             if idempotency_key is not None:
-                known = _with_key(database, request, idempotency_key)
+                known = job_with_key(database, request, idempotency_key)
                 if known is not None:
                     return known
             database.execute(
@@ -169,30 +123,33 @@ class JobStore:
                     time.time(),
                 ),
             )
-            return _status(_row(database, job_id))
+            return status_of(row_of(database, job_id))
 
     def get(self, job_id: str) -> JobStatus:
         """One job. Raises UnknownJob."""
         with self._reading() as database:
-            return _status(_row(database, job_id))
+            return status_of(row_of(database, job_id))
 
     def list(self, limit: int = 1000) -> tuple[JobStatus, ...]:
         """The newest jobs, newest first."""
         with self._reading() as database:
             rows = database.execute("SELECT * FROM jobs ORDER BY sequence DESC LIMIT ?", (limit,)).fetchall()
-            return tuple(map(_status, rows))
+            return tuple(map(status_of, rows))
 
-    def claim_next(self) -> ClaimedJob | None:
-        """Take this server's oldest queued job; it is running from now on. None where there is none."""
+    def claim_next(self) -> str | None:
+        """Take this server's oldest queued job; it is running from now on. None where there is none.
+
+        Its request is not read here: one that a later program does not understand fails in its own worker.
+        """
         with self._transaction() as database:
             row = database.execute(
-                "SELECT id, request FROM jobs WHERE state = ? AND owner = ? ORDER BY sequence LIMIT 1",
+                "SELECT id FROM jobs WHERE state = ? AND owner = ? ORDER BY sequence LIMIT 1",
                 (JobState.QUEUED, self._owner),
             ).fetchone()
             if row is None:
                 return None
             database.execute("UPDATE jobs SET state = ? WHERE id = ?", (JobState.RUNNING, row["id"]))
-            return ClaimedJob(row["id"], RenderRequest.from_json(row["request"]))
+            return row["id"]
 
     def record_progress(
         self, job_id: str, phase: str, step: int, steps: int, eta_seconds: float | None
@@ -207,20 +164,20 @@ class JobStore:
     def request_cancel(self, job_id: str) -> JobStatus:
         """Cancel a queued job, ask a running one to stop; a finished one stays. Raises UnknownJob."""
         with self._transaction() as database:
-            state = JobState(_row(database, job_id)["state"])
+            state = JobState(row_of(database, job_id)["state"])
             if state is JobState.QUEUED:
-                _finish(database, job_id, JobState.CANCELLED)
+                write_end(database, job_id, JobState.CANCELLED)
             elif state is JobState.RUNNING:
                 database.execute(
                     "UPDATE jobs SET state = ?, eta_seconds = NULL WHERE id = ?",
                     (JobState.CANCELLING, job_id),
                 )
-            return _status(_row(database, job_id))
+            return status_of(row_of(database, job_id))
 
     def is_cancelling(self, job_id: str) -> bool:
         """Whether somebody asked this running job to stop."""
         with self._reading() as database:
-            return _row(database, job_id)["state"] == JobState.CANCELLING
+            return row_of(database, job_id)["state"] == JobState.CANCELLING
 
     def finish(
         self,
@@ -233,19 +190,37 @@ class JobStore:
     ) -> JobStatus:
         """Note how a job ended; one that the user cancelled is cancelled, even where its end was faster."""
         with self._transaction() as database:
-            if _row(database, job_id)["state"] == JobState.CANCELLING:
+            if row_of(database, job_id)["state"] == JobState.CANCELLING:
                 state, error, label, warnings, results = JobState.CANCELLED, None, "", (), ()
-            _finish(database, job_id, state, error, label, warnings, results)
-            return _status(_row(database, job_id))
+            write_end(database, job_id, state, error, label, warnings, results)
+            return status_of(row_of(database, job_id))
 
     def retry(self, job_id: str) -> JobStatus:
         """Queue an interrupted, failed or cancelled job again, as this server's. Raises JobStoreError."""
         with self._transaction() as database:
-            state = JobState(_row(database, job_id)["state"])
+            state = JobState(row_of(database, job_id)["state"])
             if state not in _RETRIABLE:
                 raise JobStoreError(f"The job is {state}: only a job that did not succeed can be retried.")
-            self._requeue(database, job_id)
-            return _status(_row(database, job_id))
+            requeue(database, job_id, self._owner)
+            return status_of(row_of(database, job_id))
+
+    def finished(self) -> dict[str, float]:
+        """Jobs that have ended, and when (Unix time in seconds)."""
+        with self._reading() as database:
+            rows = database.execute("SELECT id, finished FROM jobs WHERE finished IS NOT NULL").fetchall()
+            return {row["id"]: row["finished"] for row in rows}
+
+    def unfinished(self) -> dict[str, frozenset[str]]:
+        """Jobs that are queued or run, of every server, and the SHA-256 of their assets."""
+        with self._reading() as database:
+            rows = database.execute("SELECT id, request FROM jobs WHERE finished IS NULL").fetchall()
+            return {row["id"]: _assets(json.loads(row["request"])) for row in rows}
+
+    def forget(self, job_id: str) -> bool:
+        """Take a job that has ended off the list; return False where it is gone or has been queued again."""
+        with self._transaction() as database:
+            taken = database.execute("DELETE FROM jobs WHERE id = ? AND finished IS NOT NULL", (job_id,))
+            return taken.rowcount == 1
 
     def recover(self) -> None:
         """At a start: adopt the queued jobs of servers that are gone, mark their running ones interrupted."""
@@ -258,38 +233,11 @@ class JobStore:
                 if row["owner"] == self._owner or Owner.from_text(row["owner"]).is_alive():
                     continue
                 if row["state"] == JobState.QUEUED:
-                    self._requeue(database, row["id"])
+                    requeue(database, row["id"], self._owner)
                 elif row["state"] == JobState.CANCELLING:
-                    _finish(database, row["id"], JobState.CANCELLED)
+                    write_end(database, row["id"], JobState.CANCELLED)
                 else:
-                    _finish(database, row["id"], JobState.INTERRUPTED, INTERRUPTED)
-
-    def _requeue(self, database: sqlite3.Connection, job_id: str) -> None:
-        database.execute(
-            "UPDATE jobs SET state = ?, owner = ?, phase = '', step = 0, steps = 1, eta_seconds = NULL,"
-            " finished = NULL, error = NULL, error_code = NULL, label = '', warnings = '[]', results = '[]'"
-            " WHERE id = ?",
-            (JobState.QUEUED, self._owner, job_id),
-        )
-
-    def _prepare(self) -> None:
-        self._database.execute("PRAGMA journal_mode = WAL")
-        self._database.execute("PRAGMA synchronous = NORMAL")
-        version = self._database.execute("PRAGMA user_version").fetchone()[0]
-        if version not in (0, SCHEMA_VERSION):
-            raise JobStoreError(
-                f"The job list {self._path} was written by another version of FlexTraj (schema {version}): "
-                "update FlexTraj or choose another --data-dir.",
-                ErrorCode.BACKEND_VERSION,
-            )
-        self._database.executescript(_SCHEMA)
-        self._database.execute("BEGIN IMMEDIATE")
-        known = {row["name"] for row in self._database.execute("PRAGMA table_info(jobs)")}
-        for name, kind in _LATER_COLUMNS.items():
-            if name not in known:
-                self._database.execute(f"ALTER TABLE jobs ADD COLUMN {name} {kind}")
-        self._database.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-        self._database.execute("COMMIT")
+                    write_end(database, row["id"], JobState.INTERRUPTED, INTERRUPTED)
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
@@ -330,65 +278,5 @@ def new_job_id() -> str:
     return f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{uuid4().hex[:12]}"
 
 
-def _row(database: sqlite3.Connection, job_id: str) -> sqlite3.Row:
-    row = database.execute("SELECT * FROM jobs WHERE id = ?", (job_id,)).fetchone()
-    if row is None:
-        raise UnknownJob(job_id)
-    return row
-
-
-def _with_key(database: sqlite3.Connection, request: RenderRequest, idempotency_key: str) -> JobStatus | None:
-    row = database.execute("SELECT * FROM jobs WHERE idempotency_key = ?", (idempotency_key,)).fetchone()
-    if row is None:
-        return None
-    if row["request"] != request.to_json():
-        raise KeyReused
-    return _status(row)
-
-
-def _finish(
-    database: sqlite3.Connection,
-    job_id: str,
-    state: JobState,
-    error: FlexTrajError | None = None,
-    label: str = "",
-    warnings: Sequence[str] = (),
-    results: Sequence[ResultKind] = (),
-) -> None:
-    database.execute(
-        "UPDATE jobs SET state = ?, finished = ?, error = ?, error_code = ?, label = ?, warnings = ?,"
-        " results = ?, eta_seconds = NULL WHERE id = ?",
-        (
-            state,
-            time.time(),
-            None if error is None else error.message,
-            None if error is None else error.code,
-            label,
-            json.dumps(list(warnings)),
-            json.dumps(list(results)),
-            job_id,
-        ),
-    )
-    if state is JobState.SUCCEEDED:
-        # The worker's last step may have been too quick to be reported.
-        database.execute("UPDATE jobs SET step = steps WHERE id = ?", (job_id,))
-
-
-def _status(row: sqlite3.Row) -> JobStatus:
-    return JobStatus(
-        id=row["id"],
-        state=JobState(row["state"]),
-        engine=row["engine"],
-        title=row["title"],
-        phase=row["phase"],
-        step=row["step"],
-        steps=row["steps"],
-        eta_seconds=row["eta_seconds"],
-        created=row["created"],
-        finished=row["finished"],
-        error=row["error"],
-        error_code=None if row["error_code"] is None else ErrorCode(row["error_code"]),
-        label=row["label"],
-        warnings=tuple(json.loads(row["warnings"])),
-        results=tuple(map(ResultKind, json.loads(row["results"]))),
-    )
+def _assets(request: dict[str, Any]) -> frozenset[str]:
+    return frozenset(sha for name in ("trajectories", "image", "mask") if (sha := request.get(name)))

@@ -14,7 +14,7 @@ from blender_addon.client.messages import JobState
 from blender_addon.core.errors import ErrorCode, FlexTrajError
 from flextraj_backend.server.eta import EtaEstimator
 from flextraj_backend.server.job_folder import JobFolder
-from flextraj_backend.server.job_store import INTERRUPTED, ClaimedJob, JobStore
+from flextraj_backend.server.job_store import INTERRUPTED, JobStore
 from flextraj_backend.server.launcher import Launcher, Worker
 from flextraj_backend.server.worker_messages import Advanced, Estimated, Failed, Stopped, Succeeded
 
@@ -74,41 +74,41 @@ class Scheduler:
     def _work(self) -> None:
         while not self._stopping.is_set():
             try:
-                job = self._store.claim_next()
+                job_id = self._store.claim_next()
             except FlexTrajError as error:
                 _log.error("%s", error.message)
                 self._stopping.wait(_STORE_RETRY_SECONDS)
                 continue
-            if job is None:
+            if job_id is None:
                 with contextlib.suppress(queue.Empty):
                     self._bell.get(timeout=_IDLE_SECONDS)
             else:
-                self._run(job)
+                self._run(job_id)
 
-    def _run(self, job: ClaimedJob) -> None:
-        folder = JobFolder(self._jobs_folder / job.id)
+    def _run(self, job_id: str) -> None:
+        folder = JobFolder(self._jobs_folder / job_id)
         try:
             folder.discard_outputs()
             worker = self._launcher.launch(folder)
         except FlexTrajError as error:
-            self._finish(job, folder, _End(JobState.FAILED, error))
+            self._finish(job_id, folder, _End(JobState.FAILED, error))
             return
         except OSError as error:
             sentence = f"The job's process cannot be started ({error.strerror or error}): try again."
-            self._finish(job, folder, _End(JobState.FAILED, FlexTrajError(sentence, ErrorCode.BACKEND)))
+            self._finish(job_id, folder, _End(JobState.FAILED, FlexTrajError(sentence, ErrorCode.BACKEND)))
             return
         try:
-            end = self._follow(job, worker)
+            end = self._follow(job_id, worker)
         except Exception as error:
             # A defect of ours must end this job, not all jobs to come.
-            _log.exception("Job %s", job.id)
+            _log.exception("Job %s", job_id)
             sentence = f"The backend made a mistake ({type(error).__name__}): report it."
             end = _End(JobState.FAILED, FlexTrajError(sentence, ErrorCode.DEFECT))
         finally:
             worker.close()
-        self._finish(job, folder, end)
+        self._finish(job_id, folder, end)
 
-    def _follow(self, job: ClaimedJob, worker: Worker) -> _End:
+    def _follow(self, job_id: str, worker: Worker) -> _End:
         """Listen to a worker until it ends, is cancelled or the server stops."""
         eta = EtaEstimator()
         asked_at: float | None = None
@@ -120,7 +120,7 @@ class Scheduler:
                     with contextlib.suppress(FlexTrajError):
                         # Progress is not worth a job: the store may be writable again later.
                         self._store.record_progress(
-                            job.id, phase, step, steps, eta.advance(phase, step, steps)
+                            job_id, phase, step, steps, eta.advance(phase, step, steps)
                         )
                 case Succeeded(label, warnings):
                     return _End(JobState.SUCCEEDED, None, label, warnings)
@@ -134,23 +134,23 @@ class Scheduler:
                             return _End(JobState.INTERRUPTED, INTERRUPTED)
                         return _End(JobState.FAILED, death)
             if asked_at is None:
-                if self._stopping.is_set() or self._is_cancelling(job):
+                if self._stopping.is_set() or self._is_cancelling(job_id):
                     worker.ask_to_stop()
                     asked_at = time.monotonic()
             elif time.monotonic() - asked_at > STOP_GRACE_SECONDS:
                 return _End(JobState.INTERRUPTED, INTERRUPTED)
 
-    def _is_cancelling(self, job: ClaimedJob) -> bool:
+    def _is_cancelling(self, job_id: str) -> bool:
         try:
-            return self._store.is_cancelling(job.id)
+            return self._store.is_cancelling(job_id)
         except FlexTrajError:
             return False
 
-    def _finish(self, job: ClaimedJob, folder: JobFolder, end: _End) -> None:
+    def _finish(self, job_id: str, folder: JobFolder, end: _End) -> None:
         results = folder.results() if end.state is JobState.SUCCEEDED else ()
         while True:
             try:
-                status = self._store.finish(job.id, end.state, end.error, end.label, end.warnings, results)
+                status = self._store.finish(job_id, end.state, end.error, end.label, end.warnings, results)
                 break
             except FlexTrajError as error:
                 # On a full disk the end of a job waits for room; the next start would call it interrupted.

@@ -9,7 +9,7 @@ import socket
 import sys
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import platformdirs
@@ -22,8 +22,10 @@ from flextraj_backend.atomic_file import write_text
 from flextraj_backend.server.app import Services, create_app
 from flextraj_backend.server.asset_store import DEFAULT_LIMIT, AssetStore
 from flextraj_backend.server.auth import HostRule
+from flextraj_backend.server.device import DeviceWatch
 from flextraj_backend.server.job_store import JobStore, Owner
 from flextraj_backend.server.launcher import Launcher
+from flextraj_backend.server.pruning import KeepRule, Pruner
 from flextraj_backend.server.scheduler import Scheduler
 
 _WATCH_SECONDS = 0.5
@@ -43,6 +45,7 @@ class ServerSettings:
         parent_pid: the server ends when this process is gone.
         asset_limit: most bytes of an upload.
         worker_count: jobs that run at the same time.
+        keep: how long and how much the data folder keeps.
     """
 
     token: str
@@ -53,6 +56,7 @@ class ServerSettings:
     parent_pid: int | None = None
     asset_limit: int = DEFAULT_LIMIT
     worker_count: int = 1
+    keep: KeepRule = field(default_factory=KeepRule)
 
 
 def default_data_dir() -> Path:
@@ -110,7 +114,12 @@ def _open_services(settings: ServerSettings, launcher: Launcher) -> Services:
         ) from error
     store = JobStore(settings.data_dir / "jobs.sqlite", Owner.this_process())
     return Services(
-        store, assets, Scheduler(store, jobs_folder, launcher, settings.worker_count), jobs_folder
+        store,
+        assets,
+        Scheduler(store, jobs_folder, launcher, settings.worker_count),
+        jobs_folder,
+        Pruner(store, assets, jobs_folder, settings.keep),
+        DeviceWatch(),
     )
 
 

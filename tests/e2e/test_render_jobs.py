@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import http.client
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import imageio_ffmpeg
+import numpy as np
 import psutil
 import pytest
 import tiny_shot
@@ -63,6 +66,26 @@ def test_a_photo_and_trajectories_become_a_video_with_its_conditions_and_story(
         *("request.json", "inputs", "status.json", "log.txt"),
         *("video.mp4", "id.mp4", "color.mp4", "job.json", "thumbnail.png"),
     }
+
+
+def test_the_pictures_of_a_video_come_as_an_image_sequence(server: Server, tmp_path: Path) -> None:
+    status = server.finish(server.submit(engine="preview").id)
+    archive = server.client.download_frames(status.id, tmp_path / "frames.zip")
+    video = read_video(server.client.download(status.id, ResultKind.VIDEO, tmp_path / "v.mp4"))[0]
+    with zipfile.ZipFile(archive) as pictures:
+        assert pictures.namelist() == [f"{number:04}.png" for number in range(1, tiny_shot.FRAMES + 1)]
+        for frame, name in zip(video, pictures.namelist(), strict=True):
+            with Image.open(io.BytesIO(pictures.read(name))) as picture:
+                assert (np.asarray(picture) == frame).all()
+    (server.job_folder(status.id) / "video.mp4").write_bytes(b"damaged")
+    with pytest.raises(BackendError, match="cannot be read: render the job again"):
+        server.client.download_frames(status.id, tmp_path / "again.zip")
+    assert not (tmp_path / "again.zip").exists()
+
+
+def test_the_panel_learns_of_the_graphics_card(server: Server) -> None:
+    device = server.client.device()
+    assert device.free_bytes is None or 0 <= device.free_bytes <= (device.total_bytes or 0)
 
 
 def test_a_draft_is_called_a_draft_everywhere_the_video_goes(server: Server, tmp_path: Path) -> None:
