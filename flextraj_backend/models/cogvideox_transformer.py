@@ -80,28 +80,28 @@ class TwoStreamCogVideoXBlock(CogVideoXBlock):
         Returns:
             Video tokens, text tokens, and if there is a condition its tokens. (B, N, C) each
         """
-        processor = self.attn1.processor
-        if processor.stream is Stream.CONDITION and self.is_last:
-            self._record_condition(hidden_states, temb, image_rotary_emb)
-            return hidden_states, encoder_hidden_states
+        if self.attn1.processor.stream is Stream.CONDITION:
+            return self._forward_condition(hidden_states, encoder_hidden_states, temb, image_rotary_emb)
+        main_inputs = (hidden_states, encoder_hidden_states, temb, image_rotary_emb, attention_kwargs)
         if condition is None:
-            return super().forward(
-                hidden_states, encoder_hidden_states, temb, image_rotary_emb, attention_kwargs
-            )
+            return super().forward(*main_inputs)
         with condition_stream(self):
-            condition_tokens, _ = self.forward(*condition, image_rotary_emb)
+            condition_tokens, _ = self._forward_condition(*condition, image_rotary_emb)
         try:
-            main = super().forward(
-                hidden_states, encoder_hidden_states, temb, image_rotary_emb, attention_kwargs
-            )
+            return *super().forward(*main_inputs), condition_tokens
         finally:
-            processor.clear()
-        return *main, condition_tokens
+            self.attn1.processor.clear()
 
-    def _record_condition(self, condition: torch.Tensor, temb: torch.Tensor, rotary: Rotary | None) -> None:
-        normed, *_ = self.norm1(condition, condition[:, :0], temb)
+    def _forward_condition(
+        self, tokens: torch.Tensor, text: torch.Tensor, temb: torch.Tensor, rotary: Rotary | None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Leaves the condition's keys and values in the processor. Args and returns: as diffusers' block."""
+        if not self.is_last:
+            return super().forward(tokens, text, temb, rotary)
         processor = self.attn1.processor
+        normed, *_ = self.norm1(tokens, text, temb)
         processor.keys, processor.values = processor.key_value(self.attn1, normed, 0, rotary)
+        return tokens, text
 
 
 class FlexTrajCogVideoXTransformer(FlexTrajMixin, CogVideoXTransformer3DModel):

@@ -10,12 +10,14 @@ from __future__ import annotations
 import math
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, ClassVar, Self
 
 import torch
 from diffusers.configuration_utils import ConfigMixin
 from diffusers.loaders.peft import PeftAdapterMixin
+from diffusers.models.cache_utils import CacheMixin
 from diffusers.models.modeling_utils import ModelMixin
 from peft import LoraConfig
 from torch import nn
@@ -30,7 +32,7 @@ from flextraj_backend.models.condition_prefetch import ConditionPrefetch
 from flextraj_backend.models.streams import CONDITION_ADAPTER
 
 
-class FlexTrajMixin(ModelMixin, ConfigMixin, PeftAdapterMixin, ABC):
+class FlexTrajMixin(ModelMixin, ConfigMixin, PeftAdapterMixin, CacheMixin, ABC):
     """Adds the trajectory control to a stock transformer.
 
     Inference: `add_control` (or `load_adapter`), `encode_condition` once, `use_condition`, then denoise with
@@ -135,11 +137,24 @@ class FlexTrajMixin(ModelMixin, ConfigMixin, PeftAdapterMixin, ABC):
         cache_in_use, strength = self._cache_in_use, self._strength
         try:
             # Through __call__, so that the hooks of offloading and sharding fire; once, so not compiled.
-            with torch.compiler.set_stance("force_eager"):
+            with self._without_step_cache(), torch.compiler.set_stance("force_eager"):
                 self(latents.ids, condition=latents, recorder=recorder, **inputs)
         finally:
             self.use_condition(cache_in_use, strength)
         return recorder.cache()
+
+    @contextmanager
+    def _without_step_cache(self) -> Iterator[None]:
+        """Within, diffusers' step caching neither skips a block nor remembers one."""
+        config = self._cache_config
+        if config is None:
+            yield
+            return
+        self.disable_cache()
+        try:
+            yield
+        finally:
+            self.enable_cache(config)
 
     def use_condition(self, cache: ConditionCache | None, strength: float = 1.0) -> None:
         """Let the following denoising steps read a condition.

@@ -126,25 +126,28 @@ class TwoStreamWanBlock(WanTransformerBlock):
         Returns:
             Video tokens, and if there is a condition its tokens. (B, N, C) each
         """
-        processor = self.attn1.processor
-        if processor.stream is Stream.CONDITION and self.is_last:
-            self._record_condition(hidden_states, temb, rotary_emb)
-            return hidden_states
+        if self.attn1.processor.stream is Stream.CONDITION:
+            return self._forward_condition(hidden_states, encoder_hidden_states, temb, rotary_emb)
         if condition is None:
             return super().forward(hidden_states, encoder_hidden_states, temb, rotary_emb)
         with condition_stream(self):
-            condition_tokens = self.forward(*condition, rotary_emb)
+            condition_tokens = self._forward_condition(*condition, rotary_emb)
         try:
-            main = super().forward(hidden_states, encoder_hidden_states, temb, rotary_emb)
+            return super().forward(hidden_states, encoder_hidden_states, temb, rotary_emb), condition_tokens
         finally:
-            processor.clear()
-        return main, condition_tokens
+            self.attn1.processor.clear()
 
-    def _record_condition(self, condition: torch.Tensor, temb: torch.Tensor, rotary: Rotary) -> None:
-        shift, scale = (self.scale_shift_table + temb.float()).chunk(6, dim=1)[:2]
-        normed = (self.norm1(condition.float()) * (1 + scale) + shift).type_as(condition)
+    def _forward_condition(
+        self, tokens: torch.Tensor, text: torch.Tensor, modulation: torch.Tensor, rotary: Any
+    ) -> torch.Tensor:
+        """Leaves the condition's keys and values in the processor. Args and returns: as diffusers' block."""
+        if not self.is_last:
+            return super().forward(tokens, text, modulation, rotary)
         processor = self.attn1.processor
+        shift, scale = (self.scale_shift_table + modulation.float()).chunk(6, dim=1)[:2]
+        normed = (self.norm1(tokens.float()) * (1 + scale) + shift).type_as(tokens)
         processor.keys, processor.values = processor.key_value(self.attn1, normed, rotary)
+        return tokens
 
 
 class FlexTrajWanTransformer(FlexTrajMixin, WanTransformer3DModel):
