@@ -260,16 +260,22 @@ class BackendHealth:
 
 @dataclass(frozen=True)
 class DeviceInfo:
-    """The graphics card of the backend's machine.
+    """What the models would run on, on the backend's machine.
 
     Attributes:
-        name: as its driver calls it, empty where there is none or nobody can tell.
+        name: as its driver calls it, empty where there is none or it is not known yet.
+        memory_name: what its memory is called, such as 'GPU memory'.
         total_bytes, free_bytes: its memory, None where unknown.
+        reason: one sentence where the models cannot run here, else empty.
+        is_being_asked: a newer answer will be there in a few seconds.
     """
 
     name: str = ""
+    memory_name: str = "memory"
     total_bytes: int | None = None
     free_bytes: int | None = None
+    reason: str = ""
+    is_being_asked: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -279,7 +285,12 @@ class DeviceInfo:
         """Read a device. Raises FlexTrajError like `JobStatus.from_dict`."""
         answer = _Answer(values, "device")
         return cls(
-            answer.text("name"), answer.optional_count("total_bytes"), answer.optional_count("free_bytes")
+            name=answer.text("name"),
+            memory_name=answer.text("memory_name"),
+            total_bytes=answer.optional_count("total_bytes"),
+            free_bytes=answer.optional_count("free_bytes"),
+            reason=answer.text("reason"),
+            is_being_asked=answer.truth("is_being_asked"),
         )
 
 

@@ -12,10 +12,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from blender_addon.client.messages import DeviceInfo, JobState
+from blender_addon.client.messages import JobState
 from blender_addon.core.request import RenderRequest
 from flextraj_backend.server.asset_store import AssetStore
-from flextraj_backend.server.device import DeviceWatch, probe
 from flextraj_backend.server.job_folder import JobFolder
 from flextraj_backend.server.job_store import JobStore, Owner
 from flextraj_backend.server.job_table import UnknownJob
@@ -182,22 +181,3 @@ def test_a_job_that_is_retried_at_this_moment_is_not_removed(
     data.prune(max_days=1)
     assert (data.jobs / "job" / "request.json").is_file()
     assert data.store.get("job").state is JobState.QUEUED
-
-
-def test_the_driver_is_asked_once_for_many_windows_and_again_later() -> None:
-    now, asked = 0.0, 0
-
-    def ask() -> DeviceInfo:
-        nonlocal asked
-        asked += 1
-        return DeviceInfo("GPU", 100, 100 - asked)
-
-    watch = DeviceWatch(ask, lambda: now)
-    assert watch.look() == watch.look() == DeviceInfo("GPU", 100, 99)
-    now = 3.0
-    assert watch.look().free_bytes == 98
-
-
-def test_the_panel_gets_an_answer_about_the_card_on_every_machine() -> None:
-    found = probe()
-    assert (found.total_bytes is None) == (found.name == "")

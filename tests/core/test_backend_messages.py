@@ -63,7 +63,15 @@ engine_infos = st.builds(
     note=texts,
 )
 healths = st.builds(BackendHealth, protocol=counts, version=texts, uptime_seconds=numbers)
-devices = st.builds(DeviceInfo, name=texts, total_bytes=st.none() | counts, free_bytes=st.none() | counts)
+devices = st.builds(
+    DeviceInfo,
+    name=texts,
+    memory_name=texts,
+    total_bytes=st.none() | counts,
+    free_bytes=st.none() | counts,
+    reason=texts,
+    is_being_asked=st.booleans(),
+)
 
 
 @given(job_statuses | engine_infos | healths | devices)
