@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, ClassVar
 
 import torch
@@ -132,7 +132,7 @@ class ControlledPipeline(DiffusionPipeline, ABC):
         guidance_scale: float | None = None,
         guidance_schedule: GuidanceSchedule = GuidanceSchedule.AUTHORS,
         scheduler: SchedulerChoice = SchedulerChoice.AUTHORS,
-        step_cache: Any = None,
+        step_cache: AbstractContextManager[Any] | None = None,
         texts: Texts | None = None,
         output_type: str = "np",
         callback_on_step_end: AnyStepCallback | None = None,
@@ -151,7 +151,8 @@ class ControlledPipeline(DiffusionPipeline, ABC):
             condition_tokens, condition_reuse, cache_storage, cache_place: how the condition is computed.
             num_inference_steps, guidance_schedule, scheduler: how the denoising runs.
             guidance_scale: None is the authors' one; up to 1 there is no guidance.
-            step_cache: one of diffusers' cache configurations, in force after the condition is encoded.
+            step_cache: switches diffusers' step caching on and off; entered when the condition has been
+                encoded, left after the last step.
             texts: of `encode_prompts`, instead of the prompts and their alignment.
             output_type: 'np', 'pil', 'pt' or 'latent'.
             callback_on_step_end: diffusers' `(pipeline, step, timestep, tensors)`, called after each step; an
@@ -204,29 +205,29 @@ class ControlledPipeline(DiffusionPipeline, ABC):
                     condition = self.encode_condition(
                         encoded, texts, keep=keep, storage=cache_storage, place=cache_place
                     )
-            if step_cache is not None:
-                self.transformer.enable_cache(step_cache)
 
             # On the CPU: with timesteps on the GPU, the samplers would wait for it in every step.
             sampler = make_scheduler(self.backbone, scheduler, self.scheduler)
             sampler.set_timesteps(num_inference_steps)
-            latents = self._denoise(
-                Denoising(
-                    shape,
-                    noise,
-                    photo,
-                    texts,
-                    condition,
-                    every_step,
-                    strength,
-                    sampler,
-                    guidance_scales(
-                        guidance_schedule, self.backbone, guidance_scale, sampler.timesteps.tolist()
-                    ),
-                    generator,
-                    self._reporter(callback_on_step_end, callback_on_step_end_tensor_inputs),
-                )
+            scales = guidance_scales(
+                guidance_schedule, self.backbone, guidance_scale, sampler.timesteps.tolist()
             )
+            with step_cache or nullcontext():
+                latents = self._denoise(
+                    Denoising(
+                        shape=shape,
+                        noise=noise,
+                        photo=photo,
+                        texts=texts,
+                        caches=condition,
+                        every_step=every_step,
+                        strength=strength,
+                        sampler=sampler,
+                        scales=scales,
+                        generator=generator,
+                        after_step=self._reporter(callback_on_step_end, callback_on_step_end_tensor_inputs),
+                    )
+                )
             # The VAE needs the memory of the condition.
             condition = None
             self.transformer.use_condition(None)
@@ -279,6 +280,7 @@ class ControlledPipeline(DiffusionPipeline, ABC):
             self._check_ready_for_control(condition)
         return shape
 
+    @torch.no_grad()
     def encode_prompts(
         self, prompt: str, negative_prompt: str | None, alignment: Alignment, guidance_scale: float
     ) -> Texts:
@@ -318,21 +320,18 @@ class ControlledPipeline(DiffusionPipeline, ABC):
             )
         if condition is None and self.transformer.is_cache_enabled:
             raise RequestError(
-                "Step caching was switched on before the condition is encoded and would mix the two up: give "
-                "it as step_cache."
+                "Step caching was switched on before the condition is encoded and would count that as a step: "
+                "switch it on by step_cache."
             )
 
     @contextmanager
     def _clean_run(self) -> Iterator[None]:
-        """However a run ends: no condition in use, its step cache gone, offloaded weights where they wait."""
+        """However a run ends: no condition in use, offloaded weights where they wait."""
         self._interrupt = False
-        caching_before = self.transformer.is_cache_enabled
         try:
             yield
         finally:
             self._current_timestep = None
-            if self.transformer.is_cache_enabled and not caching_before:
-                self.transformer.disable_cache()
             self.transformer.use_condition(None)
             self.maybe_free_model_hooks()
 
