@@ -142,6 +142,8 @@ def test_a_full_size_control_fits_the_real_model(tmp_path: Path, backbone: Backb
     for name, parameter in placed.items():
         assert torch.equal(parameter, tensors[authors_name(backbone, name)].to(parameter.dtype)), name
     assert all(p.is_meta for name, p in transformer.named_parameters() if name.endswith("base_layer.weight"))
+    trainable = {name for name, parameter in transformer.named_parameters() if parameter.requires_grad}
+    assert trainable == {name for name, _ in transformer.trainable_parameters()}
 
 
 def style_lora(transformer: FlexTrajMixin, name: str) -> None:

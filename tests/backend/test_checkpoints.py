@@ -432,7 +432,7 @@ def _entry(**changes: Any) -> dict[str, Any]:
         _entry() | {"y": {"dtype": "F32", "shape": [1], "data_offsets": [4, 8]}},
         _entry() | {"__metadata__": {"rank": 4}},
         _entry() | {"__metadata__": [1]},
-        b'{"x": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}, "x": 1}',
+        b'{"x": 1, "x": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}',
         b'{"x": NaN}',
         b'{"\xff": 1}',
         b"{" + b'"a":{' * 100_000,
@@ -440,12 +440,14 @@ def _entry(**changes: Any) -> dict[str, Any]:
     ],
 )
 def test_a_header_that_lies_is_refused_before_anything_is_allocated(tmp_path: Path, header: object) -> None:
-    refusal(write_raw(tmp_path / "lie.safetensors", header, b"\0" * 8))
+    with pytest.raises(FlexTrajError, match=r"damaged|contradicts itself|overlap|cut short"):
+        read_header(write_raw(tmp_path / "lie.safetensors", header, b"\0" * 8))
 
 
 @pytest.mark.parametrize("length", [0, 1, 1 << 20, MAX_HEADER_BYTES + 1, 1 << 40, (1 << 64) - 1])
 def test_a_wrong_header_length_is_refused(tmp_path: Path, length: int) -> None:
-    refusal(write_raw(tmp_path / "length.safetensors", _entry(), b"\0" * 8, length=length))
+    with pytest.raises(FlexTrajError, match="header"):
+        read_header(write_raw(tmp_path / "length.safetensors", _entry(), b"\0" * 8, length=length))
 
 
 def test_a_header_larger_than_any_control_needs_is_not_read(tmp_path: Path) -> None:
@@ -478,7 +480,7 @@ def test_a_damaged_file_is_refused_or_read_but_never_breaks_the_program(
         assert summary.rank == 4
 
 
-@given(name=st.text(max_size=300))
+@given(name=st.text(max_size=300) | st.just("x" * 5000))
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40, deadline=None)
 def test_a_hostile_tensor_name_is_shown_printable_and_short(tmp_path: Path, name: str) -> None:
     golden, data = header_of(golden_control(Backbone.WAN))
