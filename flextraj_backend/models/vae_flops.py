@@ -1,7 +1,8 @@
 """Floating-point operations of the two VAEs, from their configurations alone.
 
 A walk over the convolutions with the number of places that each of them visits; a multiply-add counts as two.
-It reproduces model_facts.md C: 149 and 315 TF for CogVideoX at 49x480x720, 69 and 362 TF for Wan at 49x480x832.
+It reproduces model_facts.md C: 149 and 315 TF for CogVideoX at 49x480x720, 69 and 362 TF for Wan at
+49x480x832.
 """
 
 from __future__ import annotations
