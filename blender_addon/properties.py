@@ -18,6 +18,7 @@ from .bridge.compat import path_options
 from .bridge.shot_request import can_be_subject
 from .core.request import MAX_PROMPT, FitMode
 from .core.sample_settings import SampleMode, SegmentBy
+from .overlay.settings import FlexTrajOverlaySettings
 
 SOURCES = (
     ("CHARACTER", "Character", "One character: its armature, or one object", 0),
@@ -108,6 +109,28 @@ class FlexTrajSettings(bpy.types.PropertyGroup):
     )
     fit: EnumProperty(name="Fit", description="How the motion is placed on the photo", items=FITS)
 
+    keep_points: FloatProperty(
+        name="Keep Points",
+        description="Share of the sampled points that the engine gets: fewer leave it more freedom",
+        default=1.0,
+        min=0.001,
+        max=1.0,
+        subtype="FACTOR",
+    )
+    keep_frames: FloatProperty(
+        name="Keep Frames",
+        description="Share of the frames on which the engine gets points, evenly spread; "
+        "the first and the last always belong to them",
+        default=1.0,
+        min=0.001,
+        max=1.0,
+        subtype="FACTOR",
+    )
+    color_cue: BoolProperty(
+        name="Colour Cue",
+        description="Also give the engine the colours of the points' materials",
+    )
+
     engine: StringProperty(name="Engine", description="Program that renders the video", default="preview")
     prompt: StringProperty(
         name="Prompt", description="What the video shows, for engines that read it", maxlen=MAX_PROMPT
@@ -159,6 +182,7 @@ class FlexTrajJobRow(bpy.types.PropertyGroup):
 class FlexTrajRuntime(bpy.types.PropertyGroup):
     """`WindowManager.flextraj`: what panels show of running work; made anew for every file."""
 
+    overlay: PointerProperty(type=FlexTrajOverlaySettings, options={"SKIP_SAVE"})
     jobs: CollectionProperty(type=FlexTrajJobRow, options={"SKIP_SAVE"})
     job_index: IntProperty(name="Active Job", options={"SKIP_SAVE"})
     backend_phase: StringProperty(default="stopped", options={"SKIP_SAVE"})
@@ -170,7 +194,7 @@ class FlexTrajRuntime(bpy.types.PropertyGroup):
     sampling_text: StringProperty(options={"SKIP_SAVE"})
 
 
-_CLASSES = (FlexTrajSubject, FlexTrajSettings, FlexTrajJobRow, FlexTrajRuntime)
+_CLASSES = (FlexTrajSubject, FlexTrajSettings, FlexTrajOverlaySettings, FlexTrajJobRow, FlexTrajRuntime)
 
 
 def scene_settings(scene: bpy.types.Scene) -> FlexTrajSettings:

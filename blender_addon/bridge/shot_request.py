@@ -14,6 +14,7 @@ import bpy
 from ..blender_types import Context
 from ..client.job_reports import RenderOrder
 from ..client.messages import EngineInfo
+from ..core.conditioning import ColorCue, ConditioningSettings
 from ..core.errors import ErrorCode, FlexTrajError
 from ..core.request import FitMode
 from ..core.sample_settings import SampleMode, SampleSettings, SegmentBy
@@ -86,6 +87,16 @@ def first_problem(
     Args:
         engine: what the backend said about the chosen engine, None as long as it has not.
     """
+    problem = sampling_problem(context, settings)
+    if problem is not None:
+        return problem
+    if not settings.photo:
+        return FlexTrajError("No photo is chosen: choose one under Photo.", ErrorCode.NO_PHOTO)
+    return None if engine is None else engine.refusal(settings.frames, *chosen_size(context, settings))
+
+
+def sampling_problem(context: Context, settings: FlexTrajSettings) -> FlexTrajError | None:
+    """What keeps a shot from being sampled, with or without a photo."""
     if not find_subjects(context, settings):
         sentence = {
             "CHARACTER": "No character is chosen: pick its armature or mesh under Subjects.",
@@ -93,8 +104,6 @@ def first_problem(
             "LIST": "The list of subjects is empty: add the selected objects to it.",
         }[settings.source]
         return FlexTrajError(sentence, ErrorCode.NO_SUBJECT)
-    if not settings.photo:
-        return FlexTrajError("No photo is chosen: choose one under Photo.", ErrorCode.NO_PHOTO)
     if context.scene.camera is None:
         return FlexTrajError(
             "The scene has no camera: add one and make it the scene's camera.", ErrorCode.NO_CAMERA
@@ -103,7 +112,7 @@ def first_problem(
         return FlexTrajError(
             "The last frame must come after the first one: correct the range.", ErrorCode.FRAME_RANGE
         )
-    return None if engine is None else engine.refusal(settings.frames, *chosen_size(context, settings))
+    return None
 
 
 def chosen_size(context: Context, settings: FlexTrajSettings) -> tuple[int, int]:
@@ -173,6 +182,16 @@ def read_sample_settings(context: Context, settings: FlexTrajSettings) -> Sample
         height=height,
         seed=settings.seed,
         aligned=settings.aligned,
+    )
+
+
+def conditioning_settings(settings: FlexTrajSettings) -> ConditioningSettings:
+    """How the conditioning videos are made, from the panel's settings."""
+    return ConditioningSettings(
+        keep_points=settings.keep_points,
+        keep_frames=settings.keep_frames,
+        seed=settings.seed,
+        color_cue=ColorCue.TRAJECTORY_COLORS if settings.color_cue else ColorCue.OFF,
     )
 
 

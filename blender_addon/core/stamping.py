@@ -148,11 +148,11 @@ def _resolve(
 
 
 def _window_maximum(values: NDArray[Any], rows: int, columns: int) -> NDArray[Any]:
-    """Maximum over the window of each pixel that ends there, below and to the right, in place or not.
+    """Maximum over the window of `rows` x `columns` pixels whose last one, at the bottom right, is the pixel.
 
     Args:
-        values: (h, w); what lies outside counts as 0. Rows are processed as one run of memory, therefore the
-            last `columns` - 1 pixels of each row must be 0.
+        values: (h, w), overwritten; what lies outside counts as 0. Rows are processed as one run of memory,
+            therefore the last `columns` - 1 pixels of each row must be 0.
     """
     width = values.shape[1]
     flat, other = values.reshape(-1), np.empty_like(values).reshape(-1)

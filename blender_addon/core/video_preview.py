@@ -1,0 +1,55 @@
+"""The conditioning videos of a shot, one frame at a time, as the backend will render them."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .conditioning import ConditioningSettings, StampedFrames, cue_colors
+from .id_coding import trajectory_colors
+from .stamping import FrameCover, pack_colors
+from .trajectories import TrajectorySet
+
+_BLACK = pack_colors(np.zeros((1, 3), np.uint8))[0]
+
+
+class VideoPreview:
+    """Renders single frames of both videos.
+
+    Args:
+        trajectories: the shot.
+        settings: how its conditioning videos are made.
+        fit: (2, 3) affine from pixels of the set to pixels of the photo, or None: as projected.
+
+    Raises:
+        FlexTrajError: the set has more segments than ID colours can tell apart.
+    """
+
+    def __init__(
+        self,
+        trajectories: TrajectorySet,
+        settings: ConditioningSettings,
+        fit: NDArray[np.float64] | None = None,
+    ) -> None:
+        self._trajectories = trajectories
+        self._settings = settings
+        self._frames = StampedFrames(trajectories, settings, fit)
+        self._id_palette = pack_colors(trajectory_colors(trajectories))
+
+    def ids(self, frame: int) -> NDArray[np.uint8]:
+        """A frame of the ID video, (H, W, 4) uint8, opaque."""
+        return self._painted(self._frames.frame(frame), self._id_palette)
+
+    def color(self, frame: int) -> NDArray[np.uint8]:
+        """A frame of the colour video, (H, W, 4) uint8, opaque; black without a colour cue."""
+        colors = cue_colors(self._trajectories, self._settings, frame)
+        if colors is None:
+            return self._painted(None, self._id_palette)
+        return self._painted(self._frames.frame(frame), pack_colors(colors))
+
+    def _painted(self, cover: FrameCover | None, palette: NDArray[np.uint32]) -> NDArray[np.uint8]:
+        meta = self._trajectories.meta
+        picture = np.full((meta.height, meta.width), _BLACK, np.uint32)
+        if cover is not None:
+            picture[cover.rows, cover.columns] = cover.colored(palette) | _BLACK
+        return picture.view(np.uint8).reshape(meta.height, meta.width, 4)
