@@ -128,9 +128,9 @@ RELEASED: Mapping[Backbone, TransformerShape] = MappingProxyType(
 
 SCALED_DOWN: Mapping[Backbone, TransformerShape] = MappingProxyType(
     {
-        # Divided by six: width 3072 -> 512, tokens 17550 -> 2925, text 226 -> 38, rank 64 -> 11.
+        # Divided by eight: width 3072 -> 384, tokens 17550 -> 2197, text 226 -> 28, rank 64 -> 8.
         Backbone.COGVIDEOX: _cogvideox(
-            heads=8, layers=7, grid=TokenGrid(13, 15, 15), text_tokens=38, text_size=680, rank=11
+            heads=6, layers=7, grid=TokenGrid(13, 13, 13), text_tokens=28, text_size=512, rank=8
         ),
         # Divided by six: width 3072 -> 512 and 14336 -> 2392, tokens 5070 -> 845, text 512 -> 85.
         Backbone.WAN: _wan(
