@@ -320,8 +320,8 @@ class ControlledPipeline(DiffusionPipeline, ABC):
             )
         if condition is None and self.transformer.is_cache_enabled:
             raise RequestError(
-                "Step caching was switched on before the condition is encoded and would count that as a step: "
-                "switch it on by step_cache."
+                "Step caching was switched on before the condition is encoded, and would count that as a "
+                "step: switch it on by step_cache."
             )
 
     @contextmanager
