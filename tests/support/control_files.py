@@ -9,10 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from safetensors.numpy import save_file
 
+from blender_addon.core.errors import ErrorCode, FlexTrajError
 from flextraj_backend.models.backbone import Backbone
+from flextraj_backend.models.checkpoint_layout import BaseShape
 from flextraj_backend.models.checkpoint_names import authors_name, control_shapes
+from flextraj_backend.models.checkpoint_summary import adapter_summary, check_adapter
 
 GOLDEN_DIR = Path(os.environ.get("FLEXTRAJ_GOLDEN_DIR") or Path(__file__).resolve().parents[1] / "golden")
 WIDTH = {Backbone.COGVIDEOX: 32, Backbone.WAN: 40}
@@ -57,3 +61,16 @@ def header_of(path: Path) -> tuple[dict[str, Any], bytes]:
     content = path.read_bytes()
     end = 8 + int.from_bytes(content[:8], "little")
     return json.loads(content[8:end]), content[end:]
+
+
+def refusal(path: Path, base: BaseShape | None = None) -> str:
+    """The sentence with which a file is refused."""
+    with pytest.raises(FlexTrajError) as caught:
+        adapter_summary(path) if base is None else check_adapter(path, base)
+    assert caught.value.code is ErrorCode.WEIGHTS
+    assert "\n" not in caught.value.message and str(path) in caught.value.message
+    return caught.value.message
+
+
+def tiny_base(backbone: Backbone) -> BaseShape:
+    return BaseShape(backbone, layers=2, width=WIDTH[backbone])
