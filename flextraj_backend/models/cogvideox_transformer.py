@@ -85,9 +85,9 @@ class TwoStreamCogVideoXBlock(CogVideoXBlock):
         main_inputs = (hidden_states, encoder_hidden_states, temb, image_rotary_emb, attention_kwargs)
         if condition is None:
             return super().forward(*main_inputs)
-        with condition_stream(self):
-            condition_tokens, _ = self._forward_condition(*condition, image_rotary_emb)
         try:
+            with condition_stream(self):
+                condition_tokens, _ = self._forward_condition(*condition, image_rotary_emb)
             return *super().forward(*main_inputs), condition_tokens
         finally:
             self.attn1.processor.clear()
@@ -133,7 +133,7 @@ class FlexTrajCogVideoXTransformer(FlexTrajMixin, CogVideoXTransformer3DModel):
         Args:
             latents: (B, F, 32, h, w) each; B is 1, or the batch of the denoising.
             image_rotary_emb: the noise tokens' rotary tables.
-            keep: (K,) int64, places of the tokens that are kept; None keeps all.
+            keep: (K,) int64, ascending places of the tokens that are kept; None keeps all.
             storage, device: number format and place of the cache, see `ConditionCache.stored`.
         """
         return self._encode(latents, keep, storage, device, image_rotary_emb=image_rotary_emb)

@@ -108,8 +108,12 @@ class ConditionCache:
             "backbone": self.backbone.value,
             "grid": str(self.grid),
         }
+        tensors = {name: tensor.cpu() for name, tensor in self._tensors().items()}
         with atomic_path(path) as temporary:
-            save_file({name: tensor.cpu() for name, tensor in self._tensors().items()}, temporary, metadata)
+            try:
+                save_file(tensors, temporary, metadata)
+            except SafetensorError as error:  # which hides the system's error
+                raise OSError(str(error)) from error
         return path
 
     @classmethod
@@ -227,10 +231,7 @@ class _Stored:
 
 def _in_8_bits(tensor: torch.Tensor) -> _Stored:
     """Store as float8; a scale for each head uses its whole range, and nothing overflows. (B, K, H, D)"""
-    if tensor.shape[1] == 0:
-        largest = tensor.new_ones(tensor.shape[0], 1, tensor.shape[2], 1)
-    else:
-        largest = tensor.abs().amax(dim=(1, 3), keepdim=True)
+    largest = tensor.abs().amax(dim=(1, 3), keepdim=True)
     scale = (largest.float() / _FP8_MAX).clamp(min=torch.finfo(torch.float32).tiny)
     return _Stored((tensor.float() / scale).clamp(-_FP8_MAX, _FP8_MAX).to(_FP8), scale)
 
@@ -261,4 +262,7 @@ def _from_tensors(tensors: dict[str, torch.Tensor], metadata: dict[str, str]) ->
 
 def _listed(tensors: dict[str, torch.Tensor], name: str) -> tuple[torch.Tensor, ...]:
     count = sum(stored.startswith(f"{name}.") for stored in tensors)
-    return tuple(tensors[f"{name}.{layer}"] for layer in range(count))
+    names = [f"{name}.{layer}" for layer in range(count)]
+    if not tensors.keys() >= set(names):
+        raise ValueError("layers are missing")
+    return tuple(tensors[stored] for stored in names)

@@ -133,7 +133,10 @@ class FlexTrajMixin(ModelMixin, ConfigMixin, PeftAdapterMixin, CacheMixin, ABC):
     ) -> ConditionCache:
         self._require_control()
         place = None if device is None else torch.device(device)
-        recorder = CacheRecorder(self.backbone, self.condition_token_grid(latents), keep, storage, place)
+        grid = self.condition_token_grid(latents)
+        if keep is not None:
+            _check_kept(keep, grid)
+        recorder = CacheRecorder(self.backbone, grid, keep, storage, place)
         cache_in_use, strength = self._cache_in_use, self._strength
         try:
             # Through __call__, so that the hooks of offloading and sharding fire; once, so not compiled.
@@ -177,9 +180,8 @@ class FlexTrajMixin(ModelMixin, ConfigMixin, PeftAdapterMixin, CacheMixin, ABC):
         self._cache_in_use, self._strength = (cache if reading else None), strength
         for processor in self._processors():
             processor.clear()
-        # Of no tokens nothing can be read.
-        if cache is not None and reading and cache.tokens > 0:
-            self._hand_out(cache, strength)
+        if self._cache_in_use is not None:
+            self._hand_out(self._cache_in_use, strength)
 
     def _hand_out(self, cache: ConditionCache, strength: float) -> None:
         waits_on_host = cache.device.type == "cpu" and torch.cuda.is_available()
@@ -243,6 +245,13 @@ class FlexTrajMixin(ModelMixin, ConfigMixin, PeftAdapterMixin, CacheMixin, ABC):
         scales = weights if isinstance(weights, list) else [weights] * len(names)
         chosen = [pair for pair in zip(names, scales, strict=True) if pair[0] != CONDITION_ADAPTER]
         super().set_adapters([name for name, _ in chosen], [scale for _, scale in chosen])  # pyright: ignore[reportArgumentType] (a mix is fine)
+
+    def delete_adapters(self, adapter_names: list[str] | str) -> None:
+        """Remove LoRAs, the control too if it is named."""
+        names = [adapter_names] if isinstance(adapter_names, str) else adapter_names
+        # Otherwise peft activates one of those that stay, which may be the control.
+        self.set_adapter([name for name in self._other_active_adapters() if name not in names])
+        super().delete_adapters(names)
 
     def unload_lora(self) -> None:
         """Remove every LoRA but the control."""
@@ -332,6 +341,18 @@ class FlexTrajMixin(ModelMixin, ConfigMixin, PeftAdapterMixin, CacheMixin, ABC):
     @abstractmethod
     def _check_base(self) -> None:
         """Raises FlexTrajError if the control does not exist for this variant of the base model."""
+
+
+def _check_kept(keep: torch.Tensor, grid: TokenGrid) -> None:
+    if keep.numel() == 0:
+        raise FlexTrajError(
+            "No condition token is kept, so there is nothing to follow: keep at least one, or generate without "
+            "a condition.",
+            ErrorCode.REQUEST,
+        )
+    steps = keep.diff()
+    if keep.ndim != 1 or keep[0] < 0 or keep[-1] >= grid.tokens or (steps <= 0).any():
+        raise ValueError(f"The kept tokens must be ascending places on the grid {grid}, each of them once.")
 
 
 def _others(adapter_names: str | list[str]) -> list[str]:

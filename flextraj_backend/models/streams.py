@@ -18,6 +18,8 @@ from peft.tuners.lora import LoraLayer
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 
+from blender_addon.core.errors import ErrorCode, FlexTrajError
+
 CONDITION_ADAPTER = "flextraj"
 """peft's name of the control's LoRA."""
 
@@ -35,7 +37,7 @@ def stream_linear(layer: Any, x: torch.Tensor, stream: Stream) -> torch.Tensor:
     Only `base_layer` and the LoRA's own layers are called, so that quantised and offloaded weights work.
     """
     if stream is Stream.MAIN:
-        return layer(x)
+        return _main_linear(layer, x)
     base = base_linear(layer, x)
     if not has_control(layer):
         return base
@@ -43,6 +45,16 @@ def stream_linear(layer: Any, x: torch.Tensor, stream: Stream) -> torch.Tensor:
     # Not layer.scaling: that is where a user's adapter weights go.
     scale = layer.lora_alpha[CONDITION_ADAPTER] / layer.r[CONDITION_ADAPTER]
     return base + (up(down(x.to(down.weight.dtype))) * scale).to(base.dtype)
+
+
+def _main_linear(layer: Any, x: torch.Tensor) -> torch.Tensor:
+    if has_control(layer) and CONDITION_ADAPTER in layer.active_adapters and not layer.disable_adapters:
+        raise FlexTrajError(
+            "The trajectory control's LoRA was activated for the video itself: activate only the others, "
+            "with the transformer's set_adapters.",
+            ErrorCode.ENGINE,
+        )
+    return layer(x)
 
 
 def base_linear(layer: Any, x: torch.Tensor) -> torch.Tensor:

@@ -73,13 +73,19 @@ class WanTextProcessor(StreamAttention):
         rotary_emb: Rotary | None = None,
     ) -> torch.Tensor:
         """Args: as diffusers' processor; there is neither mask nor rotation. Returns (B, N, C)."""
-        project_text = base_linear if self.stream is Stream.CONDITION else _call
         query = attn.norm_q(stream_linear(attn.to_q, hidden_states, self.stream))
-        key = attn.norm_k(project_text(attn.to_k, encoder_hidden_states))
-        value = project_text(attn.to_v, encoder_hidden_states)
+        key = attn.norm_k(self._text(attn.to_k, encoder_hidden_states))
+        value = self._text(attn.to_v, encoder_hidden_states)
         query, key, value = (tensor.unflatten(2, (attn.heads, -1)) for tensor in (query, key, value))
         attended = self.dispatch(query, key, value).flatten(2).type_as(query)
         return attn.to_out[1](stream_linear(attn.to_out[0], attended, self.stream))
+
+    def _text(self, layer: torch.nn.Module, text: torch.Tensor) -> torch.Tensor:
+        return (
+            base_linear(layer, text)
+            if self.stream is Stream.CONDITION
+            else stream_linear(layer, text, self.stream)
+        )
 
 
 class WanTimesteps(Timesteps):
@@ -130,9 +136,9 @@ class TwoStreamWanBlock(WanTransformerBlock):
             return self._forward_condition(hidden_states, encoder_hidden_states, temb, rotary_emb)
         if condition is None:
             return super().forward(hidden_states, encoder_hidden_states, temb, rotary_emb)
-        with condition_stream(self):
-            condition_tokens = self._forward_condition(*condition, rotary_emb)
         try:
+            with condition_stream(self):
+                condition_tokens = self._forward_condition(*condition, rotary_emb)
             return super().forward(hidden_states, encoder_hidden_states, temb, rotary_emb), condition_tokens
         finally:
             self.attn1.processor.clear()
@@ -181,7 +187,7 @@ class FlexTrajWanTransformer(FlexTrajMixin, WanTransformer3DModel):
         Args:
             latents: (B | 1, C, F, h, w) each.
             encoder_hidden_states: (B, L, C') embeddings of the prompt that the denoising will use.
-            keep: (K,) int64, places of the tokens that are kept; None keeps all.
+            keep: (K,) int64, ascending places of the tokens that are kept; None keeps all.
             storage, device: number format and place of the cache, see `ConditionCache.stored`.
         """
         return self._encode(latents, keep, storage, device, encoder_hidden_states=encoder_hidden_states)
@@ -336,10 +342,6 @@ class FlexTrajWanTransformer(FlexTrajMixin, WanTransformer3DModel):
                 "give the folder of Wan2.2-TI2V-5B.",
                 ErrorCode.WEIGHTS,
             )
-
-
-def _call(layer: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
-    return layer(x)
 
 
 def _rotated(heads: torch.Tensor, rotary: Rotary | None) -> torch.Tensor:
