@@ -21,14 +21,25 @@ from ..core.shot_drawing import DrawnPaths, DrawnPoints, TrailPart
 # The stubs of its classes lack the buffer protocol and the constructors' arguments.
 _types: Any = gpu.types
 
-_TINTED_VERTEX = """
+# Blender sets `srgbTarget` by its name where what a shader writes is encoded as sRGB afterwards.
+_AS_SHOWN = """
+vec3 as_shown(vec3 srgb)
+{
+  vec3 linear = mix(srgb / 12.92, pow((srgb + 0.055) / 1.055, vec3(2.4)), step(0.04045, srgb));
+  return srgbTarget ? linear : srgb;
+}
+"""
+_TINTED_VERTEX = (
+    _AS_SHOWN
+    + """
 void main()
 {
   gl_Position = transform * vec4(pos, 0.0, 1.0);
   gl_PointSize = size;
-  tint = vec4(color.rgb, color.a * opacity);
+  tint = vec4(as_shown(color.rgb), color.a * opacity);
 }
 """
+)
 _DISC_FRAGMENT = """
 void main()
 {
@@ -48,14 +59,17 @@ void main()
 }
 """
 # Read without interpolation: the pixels are codes.
-_PICTURE_FRAGMENT = """
+_PICTURE_FRAGMENT = (
+    _AS_SHOWN
+    + """
 void main()
 {
   ivec2 last = textureSize(picture, 0) - 1;
   vec4 found = texelFetch(picture, clamp(ivec2(floor(texel)), ivec2(0), last), 0);
-  frag_color = vec4(found.rgb, opacity);
+  frag_color = vec4(as_shown(found.rgb), opacity);
 }
 """
+)
 
 
 class PointBatch:
@@ -183,6 +197,7 @@ def _tinted_shader(name: str, fragment: str) -> Any:
     info.push_constant("MAT4", "transform")
     info.push_constant("FLOAT", "size")
     info.push_constant("FLOAT", "opacity")
+    info.push_constant("BOOL", "srgbTarget")
     info.vertex_in(0, "VEC2", "pos")
     info.vertex_in(1, "VEC4", "color")
     between = _types.GPUStageInterfaceInfo(f"{name}_interface")
@@ -199,6 +214,7 @@ def _picture_shader() -> Any:
     info = _types.GPUShaderCreateInfo()
     info.push_constant("MAT4", "transform")
     info.push_constant("FLOAT", "opacity")
+    info.push_constant("BOOL", "srgbTarget")
     info.sampler(0, "FLOAT_2D", "picture")
     info.vertex_in(0, "VEC2", "pos")
     between = _types.GPUStageInterfaceInfo("flextraj_picture_interface")

@@ -1,0 +1,61 @@
+"""The preview in Blender against the backend: the animator would judge another video than the one used."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from blender_addon.core.conditioning import ColorCue, ConditioningSettings
+from blender_addon.core.trajectories import Segment, TrajectoryMeta, TrajectorySet
+from blender_addon.core.video_preview import VideoPreview
+from flextraj_backend.conditioning.render import render_conditioning
+
+FRAMES, COUNT, WIDTH, HEIGHT = 6, 400, 90, 60
+
+
+@pytest.fixture(params=["one colour a point", "colours that change", "no colours"])
+def shot(request: pytest.FixtureRequest) -> TrajectorySet:
+    generator = np.random.default_rng(5)
+    shape = {"one colour a point": (COUNT, 3), "colours that change": (FRAMES, COUNT, 3)}.get(request.param)
+    return TrajectorySet(
+        generator.uniform((-9, -9, 1), (WIDTH + 9, HEIGHT + 9, 4), (FRAMES, COUNT, 3)).astype(np.float32),
+        generator.random((FRAMES, COUNT)) < 0.8,
+        (np.arange(COUNT) % 3).astype(np.uint16),
+        (np.arange(COUNT) // 3).astype(np.uint16),
+        TrajectoryMeta(
+            WIDTH,
+            HEIGHT,
+            24,
+            tuple(map(float, range(FRAMES))),
+            (Segment(0, "hero"), Segment(1, "prop", background=True), Segment(2, "friend")),
+        ),
+        color=None if shape is None else generator.integers(0, 256, shape).astype(np.uint8),
+    )
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ConditioningSettings(),
+        ConditioningSettings(color_cue=ColorCue.OFF),
+        ConditioningSettings(keep_points=0.05, keep_frames=0.5, seed=3),
+    ],
+    ids=["everything", "no colour cue", "sparse"],
+)
+def test_every_previewed_pixel_is_the_one_that_the_engine_gets(
+    shot: TrajectorySet, settings: ConditioningSettings
+) -> None:
+    videos = render_conditioning(shot, settings)
+    preview = VideoPreview(shot, settings)
+    for frame in range(FRAMES):
+        ids, color = preview.ids(frame), preview.color(frame)
+        np.testing.assert_array_equal(ids[..., :3], videos.ids[frame])
+        np.testing.assert_array_equal(color[..., :3], videos.color[frame])
+        assert (ids[..., 3] == 255).all() and (color[..., 3] == 255).all()
+    assert videos.ids.any()
+
+
+def test_a_frame_that_is_not_kept_is_black(shot: TrajectorySet) -> None:
+    preview = VideoPreview(shot, ConditioningSettings(keep_frames=0.4))
+    painted = [bool(preview.ids(frame)[..., :3].any()) for frame in range(FRAMES)]
+    assert painted == [True, False, False, False, False, True]
