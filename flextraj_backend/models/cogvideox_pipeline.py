@@ -16,7 +16,7 @@ from flextraj_backend.models.condition import ConditionLatents
 from flextraj_backend.models.condition_latents import cogvideox_condition_latents, condition_generator
 from flextraj_backend.models.controlled_pipeline import ControlledPipeline
 from flextraj_backend.models.denoising import Denoising
-from flextraj_backend.models.pipeline_inputs import ClipShape, ConditionCaches, Texts, Video
+from flextraj_backend.models.pipeline_inputs import FRAME_STEP, ClipShape, ConditionCaches, Texts, Video
 
 
 class FlexTrajCogVideoXPipeline(  # pyright: ignore[reportIncompatibleMethodOverride] (own inputs)
@@ -131,7 +131,13 @@ class FlexTrajCogVideoXPipeline(  # pyright: ignore[reportIncompatibleMethodOver
         return latents
 
     def decode_latents(self, latents: torch.Tensor) -> torch.Tensor:
-        return CogVideoXImageToVideoPipeline.decode_latents(self, latents)
+        frames = latents.shape[1]
+        if frames % 2 == 0:
+            # The VAE decodes pairs of latent frames after a single first one; with none left over it would make
+            # four frames of the first. What it makes of a repeated last one is cut off.
+            latents = torch.cat((latents, latents[:, -1:]), dim=1)
+        video = CogVideoXImageToVideoPipeline.decode_latents(self, latents)
+        return video[:, :, : (frames - 1) * FRAME_STEP + 1]
 
     def _rotary_tables(self, latents: torch.Tensor) -> Any:
         """Cosines and sines for the tokens of latents (B, F, C, h, w), the same for both streams."""

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import torch
 from diffusers.utils.torch_utils import randn_tensor
-from numpy.typing import NDArray
 
 from flextraj_backend.models.condition import ConditionLatents
+from flextraj_backend.models.pipeline_inputs import Video
 
 CONDITION_SEED = 0
 """CogVideoX draws its condition latents from the VAE's posterior. The authors draw from the global generator,
@@ -22,40 +22,38 @@ def condition_generator() -> torch.Generator:
     return torch.Generator("cpu").manual_seed(CONDITION_SEED)
 
 
-def video_batch(
-    id_video: NDArray[np.uint8], color_video: NDArray[np.uint8], device: torch.device, dtype: torch.dtype
-) -> torch.Tensor:
-    """Stack two (T, H, W, 3) uint8 videos and map 0..255 to -1..1: (2, 3, T, H, W)."""
-    stacked = torch.from_numpy(np.stack((id_video, color_video)))
-    pixels = stacked.to(device).permute(0, 4, 1, 2, 3)  # moved as bytes, a quarter of the traffic
-    return (pixels.float() / 127.5 - 1).to(dtype)
+def video_pixels(video: Video, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
+    """Map a (T, H, W, 3) uint8 video from 0..255 to -1..1: (1, 3, T, H, W)."""
+    pixels = torch.from_numpy(np.ascontiguousarray(video)).to(device)  # as bytes, a quarter of the traffic
+    return (pixels.permute(3, 0, 1, 2).unsqueeze(0).float() / 127.5 - 1).to(dtype)
 
 
 def cogvideox_condition_latents(
-    vae: Any,
-    id_video: NDArray[np.uint8],
-    color_video: NDArray[np.uint8],
-    device: torch.device,
-    generator: torch.Generator,
+    vae: Any, id_video: Video, color_video: Video, device: torch.device, generator: torch.Generator
 ) -> ConditionLatents:
     """Encode both videos and their first frames with CogVideoX's VAE.
 
+    One after the other, not in one batch: at the sizes that the model makes a batch is not faster but takes
+    twice the memory, and so the latents are the same whether the VAE slices batches or not.
+
     Args:
-        vae: an AutoencoderKLCogVideoX; its slicing and tiling are honoured.
+        vae: an AutoencoderKLCogVideoX.
         id_video, color_video: (T, H, W, 3) uint8; a colour video that is off is black, and is encoded too.
         device: where the VAE runs; under offloading its weights arrive there with the call.
-        generator: draws from the posterior, in the order ID, colour, ID's first frame, colour's first frame,
-            however the VAE batches.
+        generator: draws from the posterior, in the order ID, ID's first frame, colour, colour's first frame.
 
     Returns:
         (1, F, 32, h, w) each, float32.
     """
-    pixels = video_batch(id_video, color_video, device, vae.dtype)
-    scale = _cogvideox_scale(vae)
-    videos = _posterior_samples(vae, pixels, generator)
-    first_frames = _posterior_samples(vae, pixels[:, :, :1], generator)
-    ids, color = assemble_cogvideox_latents(videos, first_frames, scale).split(1)
-    return ConditionLatents(ids, color)
+    scale = 1 / vae.config.scaling_factor if vae.config.invert_scale_latents else vae.config.scaling_factor
+
+    def encode(video: Video) -> torch.Tensor:
+        pixels = video_pixels(video, device, vae.dtype)
+        latents = _posterior_sample(vae, pixels, generator)
+        first_frame = _posterior_sample(vae, pixels[:, :, :1], generator)
+        return assemble_cogvideox_latents(latents, first_frame, scale)
+
+    return ConditionLatents(ids=encode(id_video), color=encode(color_video))
 
 
 def assemble_cogvideox_latents(
@@ -77,23 +75,25 @@ def assemble_cogvideox_latents(
 
 
 def wan_condition_latents(
-    vae: Any, id_video: NDArray[np.uint8], color_video: NDArray[np.uint8], device: torch.device
+    vae: Any, id_video: Video, color_video: Video, device: torch.device
 ) -> ConditionLatents:
     """Encode both videos with Wan's VAE: the posterior's mode, normalised by the VAE's statistics.
 
     Args:
-        vae: an AutoencoderKLWan; its slicing and tiling are honoured.
+        vae: an AutoencoderKLWan.
         id_video, color_video: (T, H, W, 3) uint8; a colour video that is off is black, and is encoded too.
-        device: where the VAE runs.
+        device: where the VAE runs; under offloading its weights arrive there with the call.
 
     Returns:
         (1, C, F, h, w) each, float32.
     """
-    pixels = video_batch(id_video, color_video, device, vae.dtype)
-    latents = vae.encode(pixels).latent_dist.mode().float()
-    mean, inverse_deviation = wan_statistics(vae, latents.device, latents.dtype)
-    ids, color = ((latents - mean) * inverse_deviation).split(1)
-    return ConditionLatents(ids, color)
+    mean, inverse_deviation = wan_statistics(vae, device, torch.float32)
+
+    def encode(video: Video) -> torch.Tensor:
+        latents = vae.encode(video_pixels(video, device, vae.dtype)).latent_dist.mode().float()
+        return (latents - mean) * inverse_deviation
+
+    return ConditionLatents(ids=encode(id_video), color=encode(color_video))
 
 
 def wan_statistics(vae: Any, device: torch.device, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
@@ -103,16 +103,9 @@ def wan_statistics(vae: Any, device: torch.device, dtype: torch.dtype) -> tuple[
     return mean, 1.0 / torch.tensor(vae.config.latents_std).view(shape).to(device, dtype)
 
 
-def _cogvideox_scale(vae: Any) -> float:
-    factor = vae.config.scaling_factor
-    return 1 / factor if vae.config.invert_scale_latents else factor
-
-
-def _posterior_samples(vae: Any, pixels: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Encode in one batch, then draw video by video: the draws do not depend on how the VAE batches."""
+def _posterior_sample(vae: Any, pixels: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """A draw from the VAE's posterior, float32. (1, 3, T, H, W) to (1, C, F, h, w)"""
     posterior = vae.encode(pixels).latent_dist
-    samples = []
-    for mean, deviation in zip(posterior.mean.float(), posterior.std.float(), strict=True):
-        noise = randn_tensor(mean.shape, generator=generator, device=mean.device, dtype=mean.dtype)
-        samples.append(mean + deviation * noise)
-    return torch.stack(samples)  # (B, C, F, h, w)
+    mean, deviation = posterior.mean.float(), posterior.std.float()
+    noise = randn_tensor(mean.shape, generator=generator, device=mean.device, dtype=mean.dtype)
+    return mean + deviation * noise
