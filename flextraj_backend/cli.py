@@ -19,6 +19,7 @@ from flextraj_backend.commands import (
     render,
     sample,
     serve,
+    weights,
 )
 
 USER_ERROR = 2
@@ -42,6 +43,7 @@ for module in (demo, sample, conditions, render, serve, engines, doctor):
     app.command(module.NAME)(module.command)
 app.add_typer(bench.app, name="bench")
 app.add_typer(checkpoint.app, name="checkpoint")
+app.add_typer(weights.app, name="weights")
 
 
 def _print_version(wanted: bool) -> None:

@@ -1,0 +1,92 @@
+"""`flextraj weights ...`: where the models are, and downloading them."""
+
+from __future__ import annotations
+
+import json as json_module
+from pathlib import Path
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from flextraj_backend.models.backbone import Backbone
+from flextraj_backend.models.weights import (
+    WEIGHTS_VARIABLE,
+    WeightsLocation,
+    default_weights_dir,
+    lora_names,
+    loras_folder,
+    use_weights,
+    weights_status,
+)
+
+app = typer.Typer(help="Weights of the diffusion engines.", no_args_is_help=True)
+
+_ENGINE = typer.Argument(help="Engine.", show_default=False)
+
+
+@app.callback()
+def weights() -> None:
+    """Weights of the diffusion engines: where they are, and downloading them."""
+
+
+@app.command("list")
+def list_weights(json: bool = typer.Option(False, "--json", help="Print JSON instead of a table.")) -> None:
+    """Tell which weights each engine uses, and what is missing."""
+    statuses = [weights_status(backbone) for backbone in Backbone]
+    if json:
+        values = {
+            "engines": [status.to_dict() for status in statuses],
+            "loras_folder": str(loras_folder()),
+            "loras": lora_names(),
+        }
+        typer.echo(json_module.dumps(values, indent=2))
+        return
+    table = Table()
+    for heading in ("engine", "base model", "control"):
+        table.add_column(heading, overflow="fold")
+    for status in statuses:
+        if status.location is not None:
+            table.add_row(status.backbone.value, str(status.location.base), str(status.location.adapter))
+        else:
+            table.add_row(status.backbone.value, "missing", "")
+    Console().print(table)
+    for status in statuses:
+        if status.problem:
+            typer.echo(status.problem)
+    typer.echo(f"LoRAs in {loras_folder()}: {', '.join(lora_names()) or 'none'}")
+
+
+@app.command("use")
+def use(
+    engine: Backbone = _ENGINE,
+    base: Path = typer.Option(
+        ..., "--base", help="Folder of the base model in diffusers' layout.", show_default=False
+    ),
+    adapter: Path = typer.Option(
+        ..., "--adapter", help="Control file (.safetensors), or the folder it is in.", show_default=False
+    ),
+) -> None:
+    """Check weights that you have and use them from now on."""
+    _print(engine, use_weights(engine, base, adapter))
+
+
+@app.command("fetch")
+def fetch(
+    engine: Backbone = _ENGINE,
+    to: Path | None = typer.Option(
+        None, "--to", help="Folder for the weights of all engines.", show_default="the user's data folder"
+    ),
+) -> None:
+    """Download an engine's base model and the authors' control, and use them from now on."""
+    # Imported here: nothing else in the program uses the network.
+    from flextraj_backend.models.weights_download import fetch_weights
+
+    _print(engine, fetch_weights(engine, to or default_weights_dir(), typer.echo))
+
+
+def _print(engine: Backbone, location: WeightsLocation) -> None:
+    typer.echo(f"The engine '{engine}' uses {location.base} and {location.adapter}.")
+    status = weights_status(engine)
+    if status.location != location:
+        typer.echo(f"Now {WEIGHTS_VARIABLE} is set and comes first: unset it to use these.")
