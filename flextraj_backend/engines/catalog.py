@@ -66,5 +66,5 @@ def _nominal_trajectories(width: int, height: int) -> TrajectorySet:
         seg_id=np.zeros(NOMINAL_POINTS, np.uint16),
         traj_id=np.arange(NOMINAL_POINTS, dtype=np.uint16),
         silhouette=np.ones((1, height, width), np.bool_),
-        meta=TrajectoryMeta(width, height, 16.0, frames, (Segment(0, "subject"),)),
+        meta=TrajectoryMeta(width, height, 16.0, frames, (Segment(0, "subject"),), aligned=True),
     )

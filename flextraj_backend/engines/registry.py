@@ -13,8 +13,24 @@ def _preview() -> Engine:
     return PreviewEngine()
 
 
+def _cogvideox() -> Engine:
+    from flextraj_backend.engines.diffusion.engine import DiffusionEngine
+    from flextraj_backend.engines.diffusion.profiles import COGVIDEOX
+
+    return DiffusionEngine(COGVIDEOX)
+
+
+def _wan() -> Engine:
+    from flextraj_backend.engines.diffusion.engine import DiffusionEngine
+    from flextraj_backend.engines.diffusion.profiles import WAN
+
+    return DiffusionEngine(WAN)
+
+
 _MAKERS: dict[str, Callable[[], Engine]] = {
     "preview": _preview,
+    "wan": _wan,
+    "cogvideox": _cogvideox,
 }
 
 

@@ -1,0 +1,85 @@
+"""The engines `cogvideox` and `wan`: the paper's method on the user's own weights."""
+
+from __future__ import annotations
+
+from blender_addon.core.errors import ErrorCode, FlexTrajError
+from blender_addon.core.request import RenderRequest
+from blender_addon.core.trajectories import TrajectorySet
+from flextraj_backend.engines.base import (
+    Availability,
+    EngineInputs,
+    EngineOutput,
+    Estimate,
+    IsCancelled,
+    Limits,
+    ReportProgress,
+)
+from flextraj_backend.engines.diffusion.installed import check_packages, installed_model
+from flextraj_backend.engines.diffusion.planning import GenerationPlan, plan_generation
+from flextraj_backend.engines.diffusion.profiles import ModelProfile
+from flextraj_backend.models.devices import probe_device
+from flextraj_backend.models.estimates import refusal
+from flextraj_backend.models.model_sizes import RELEASED_SIZES
+
+
+class DiffusionEngine:
+    """One backbone with the trajectory control. Same inputs, seed and machine: same video.
+
+    Listing and planning read configurations and headers only; torch is imported when a job renders.
+    """
+
+    def __init__(self, profile: ModelProfile) -> None:
+        self._profile = profile
+
+    @property
+    def name(self) -> str:
+        return self._profile.backbone.value
+
+    @property
+    def title(self) -> str:
+        return self._profile.title
+
+    def availability(self) -> Availability:
+        try:
+            check_packages()
+            sizes = installed_model(self._profile.backbone).sizes
+            reason = refusal(probe_device(), sizes)
+        except FlexTrajError as error:
+            return Availability(False, error.message, error.code)
+        except OSError as error:
+            place = error.filename or "The weights' folder"
+            return Availability(
+                False, f"{place} cannot be read ({error.strerror or error}).", ErrorCode.WEIGHTS
+            )
+        return Availability(False, reason, ErrorCode.ENGINE) if reason else Availability(True)
+
+    def limits(self) -> Limits:
+        """Of the weights that are here; without any, of the released ones."""
+        try:
+            sizes = installed_model(self._profile.backbone).sizes
+        except (FlexTrajError, OSError):
+            sizes = RELEASED_SIZES[self._profile.backbone]
+        return self._profile.limits(sizes)
+
+    def prepare(self, request: RenderRequest, trajectories: TrajectorySet) -> Estimate:
+        return self._plan(request, trajectories).estimate()
+
+    def render(
+        self, inputs: EngineInputs, report_progress: ReportProgress, cancelled: IsCancelled
+    ) -> EngineOutput:
+        """Generate the video; long shots window by window.
+
+        Raises:
+            EngineError: it cannot be made; out of memory, the sentence says what to change.
+            Cancelled: at most one denoising step after `cancelled()` turned True.
+        """
+        plan = self._plan(inputs.request, inputs.trajectories)
+        # Imported here: only a job that renders waits for torch.
+        from flextraj_backend.engines.diffusion.generation import generate
+
+        return generate(plan, inputs, report_progress, cancelled)
+
+    def _plan(self, request: RenderRequest, trajectories: TrajectorySet) -> GenerationPlan:
+        check_packages()
+        model = installed_model(self._profile.backbone)
+        return plan_generation(self._profile, model, request, trajectories, probe_device())

@@ -1,0 +1,54 @@
+"""The weights that the user has: where they lie and how large they are, without loading them."""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import dataclass
+
+from blender_addon.core.errors import ErrorCode
+from flextraj_backend.engines.base import EngineError
+from flextraj_backend.installation import install_command
+from flextraj_backend.models.backbone import Backbone
+from flextraj_backend.models.checkpoint_summary import AdapterSummary, adapter_summary
+from flextraj_backend.models.model_sizes import ModelSizes
+from flextraj_backend.models.weights import WeightsLocation, locate_weights, read_sizes
+
+_PACKAGES = (
+    "torch",
+    "diffusers",
+    "transformers",
+    "peft",
+    "accelerate",
+    "safetensors",
+    "sentencepiece",
+    "ftfy",
+)
+
+
+@dataclass(frozen=True, eq=False)
+class InstalledModel:
+    """A base model and its control on this machine."""
+
+    location: WeightsLocation
+    sizes: ModelSizes
+    control: AdapterSummary
+
+
+def check_packages() -> None:
+    """Raises EngineError with the command that installs what is missing."""
+    missing = [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
+    if missing:
+        raise EngineError(
+            f"The package {missing[0]} is not installed: run '{install_command('models')}'.",
+            ErrorCode.ENGINE,
+        )
+
+
+def installed_model(backbone: Backbone) -> InstalledModel:
+    """Find and check the weights of a backbone.
+
+    Raises:
+        FlexTrajError: they are missing, incomplete or do not belong together; the sentence says what to do.
+    """
+    location = locate_weights(backbone)
+    return InstalledModel(location, read_sizes(backbone, location), adapter_summary(location.adapter))

@@ -1,0 +1,53 @@
+"""What tells the two diffusion engines apart before anything is loaded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from flextraj_backend.engines.base import Limits
+from flextraj_backend.models.backbone import Backbone
+from flextraj_backend.models.model_sizes import ModelSizes
+
+MAX_SHOT_FRAMES = 1001
+"""Of a long shot; a bound on time and disk, not of the models."""
+MIN_FRAMES = 5
+_WAN_MAX_SIDE = 1280
+
+
+@dataclass(frozen=True)
+class ModelProfile:
+    """One diffusion engine.
+
+    Attributes:
+        title: as shown to the user.
+        steps, guidance: the authors' settings (conventions 3).
+        longest_clip: most frames at once, 0 where the model's configuration says so.
+    """
+
+    backbone: Backbone
+    title: str
+    steps: int
+    guidance: float
+    longest_clip: int
+
+    def window_frames(self, sizes: ModelSizes) -> int:
+        """Most frames that the model makes at once, 4k + 1; longer shots are made in windows."""
+        return self.longest_clip or int(sizes.transformer_config["sample_frames"])
+
+    def limits(self, sizes: ModelSizes) -> Limits:
+        """What the engine can make with these weights."""
+        height, width = sizes.fixed_size or (0, 0)
+        return Limits(
+            min_frames=MIN_FRAMES,
+            max_frames=MAX_SHOT_FRAMES,
+            frame_step=4,
+            frame_offset=1,
+            side_multiple=sizes.spatial_compression * sizes.patch,
+            max_side=max(height, width) or _WAN_MAX_SIDE,
+            fixed_width=width,
+            fixed_height=height,
+        )
+
+
+COGVIDEOX = ModelProfile(Backbone.COGVIDEOX, "CogVideoX 5B with FlexTraj", 50, 6.0, longest_clip=0)
+WAN = ModelProfile(Backbone.WAN, "Wan 2.2 5B with FlexTraj", 50, 5.0, longest_clip=121)
