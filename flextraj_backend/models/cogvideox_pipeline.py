@@ -133,8 +133,8 @@ class FlexTrajCogVideoXPipeline(  # pyright: ignore[reportIncompatibleMethodOver
     def decode_latents(self, latents: torch.Tensor) -> torch.Tensor:
         frames = latents.shape[1]
         if frames % 2 == 0:
-            # The VAE decodes pairs of latent frames after a single first one; with none left over it would make
-            # four frames of the first. What it makes of a repeated last one is cut off.
+            # The VAE decodes pairs of latent frames, after a single first one if their number is odd. Else it
+            # would make four frames of the first. What it makes of a repeated last one is cut off.
             latents = torch.cat((latents, latents[:, -1:]), dim=1)
         video = CogVideoXImageToVideoPipeline.decode_latents(self, latents)
         return video[:, :, : (frames - 1) * FRAME_STEP + 1]

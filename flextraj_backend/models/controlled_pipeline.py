@@ -160,7 +160,7 @@ class ControlledPipeline(DiffusionPipeline, ABC):
             callback_on_step_end_tensor_inputs: what it gets and may return changed: 'latents'.
 
         Raises:
-            RequestError: an input is wrong; nothing was computed.
+            RequestError: an input is wrong; nothing of the video was computed.
         """
         if guidance_scale is None:
             guidance_scale = DEFAULT_GUIDANCE[self.backbone]

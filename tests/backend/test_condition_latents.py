@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tiny_pipelines as tiny
 import torch
+from accelerate.utils.operations import send_to_device
 from control_files import GOLDEN_DIR
 from controlled_runs import black_like, id_video
 from diffusers.models.autoencoders.autoencoder_kl_cogvideox import AutoencoderKLCogVideoX
@@ -147,3 +148,8 @@ def test_one_video_does_not_leak_into_the_other(cogvideox_vae: Any, wan_vae: Any
         plain, changed = encode(vae), encode(vae, color=bright)
         assert torch.equal(changed.ids, plain.ids)
         assert not torch.equal(changed.color, plain.color)
+
+
+def test_offloading_moves_the_latents_with_the_model(wan_vae: Any) -> None:
+    moved = send_to_device(wan_latents(wan_vae), torch.device("meta"))
+    assert moved.ids.is_meta and moved.color.is_meta
