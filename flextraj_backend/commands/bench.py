@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import os
 from enum import StrEnum
 from pathlib import Path
@@ -11,6 +12,7 @@ import typer
 
 from blender_addon.core.errors import ErrorCode, FlexTrajError
 from flextraj_backend.bench.table import BenchRow, print_rows, write_rows
+from flextraj_backend.models.backbone import Backbone
 
 app = typer.Typer(help="Benchmarks: ratios to peers and floors, measured in one run.", no_args_is_help=True)
 
@@ -49,6 +51,37 @@ def sampling(
     print_rows("flextraj bench sampling", rows)
     if json is not None:
         typer.echo(f"Rows written to {write_rows(json, rows)}")
+
+
+@app.command("denoise")
+def denoise(
+    flops_only: bool = typer.Option(False, "--flops-only", help="Count operations; time nothing."),
+    json: Path | None = typer.Option(None, "--json", help="Also write the rows to this file."),
+    backbone: Backbone | None = typer.Option(None, "--backbone", help="This base model alone."),
+) -> None:
+    """One denoising step: base model, peers and cached condition; 49 frames, 480x720 and 480x832.
+
+    Operations are those of the released 5B models and need no weights. Seconds and memory are those of the
+    released size on a GPU of 40 GB or more; elsewhere those of a scaled-down model on the CPU.
+    """
+    if importlib.util.find_spec("torch") is None:
+        raise FlexTrajError(
+            'This benchmark needs torch: install the models with pip install "flextraj[models]".',
+            ErrorCode.BACKEND,
+        )
+    if json is not None and not json.absolute().parent.is_dir():
+        raise FlexTrajError(
+            f"There is no folder {json.absolute().parent}: make it first, or write the rows elsewhere.",
+            ErrorCode.REQUEST,
+        )
+    # Imported only now: the other benchmarks need no torch.
+    from flextraj_backend.bench import denoise_rows, denoise_table
+
+    make_report = denoise_rows.flops_report if flops_only else denoise_rows.timed_report
+    report = make_report(tuple(Backbone) if backbone is None else (backbone,), typer.echo)
+    denoise_table.print_report(report)
+    if json is not None:
+        typer.echo(f"Rows written to {denoise_table.write_report(json, report)}")
 
 
 def _measure(part: SamplingBench, scene: Path | None) -> list[BenchRow]:
