@@ -160,6 +160,7 @@ class FlexTrajCogVideoXTransformer(FlexTrajMixin, CogVideoXTransformer3DModel):
         """
         if recorder is not None:
             assert condition is not None
+            condition = condition.to(hidden_states.device, self._patch_weight().dtype)
             return self._record(condition, image_rotary_emb, recorder)
         if condition is not None:
             assert encoder_hidden_states is not None and timestep is not None
@@ -248,7 +249,7 @@ class FlexTrajCogVideoXTransformer(FlexTrajMixin, CogVideoXTransformer3DModel):
         for layer, block in enumerate(self.transformer_blocks):
             block.__class__ = TwoStreamCogVideoXBlock
             block.is_last = layer == len(self.transformer_blocks) - 1
-            block.attn1.set_processor(CogVideoXConditionProcessor(layer))
+            block.attn1.set_processor(CogVideoXConditionProcessor())
 
     def _patch_weight(self) -> torch.Tensor:
         return self.patch_embed.proj.weight

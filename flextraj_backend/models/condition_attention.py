@@ -10,8 +10,9 @@ import torch
 from diffusers.models.attention_dispatch import dispatch_attention_fn
 from torch import nn
 
+from blender_addon.core.errors import ErrorCode, FlexTrajError
 from flextraj_backend.models.condition_merge import merged_attention
-from flextraj_backend.models.condition_prefetch import ConditionPrefetch
+from flextraj_backend.models.condition_prefetch import PrefetchedLayer
 from flextraj_backend.models.streams import Stream, muted_adapters
 
 
@@ -45,16 +46,14 @@ class ConditionAttention(StreamAttention):
     themselves and to the kept condition keys, if there are any: without, this is the base model.
 
     Attributes:
-        layer: index of the block.
         keys, values: of the condition, after norm and rotation, (B | 1, K, H, D).
         key_scale, value_scale: factors of keys and values stored in 8 bits, (B | 1, 1, H, 1).
-        prefetch: where to get keys and values instead, if they wait in host memory.
+        source: where to get keys and values instead, if they wait in host memory.
         log_strength: () float32 if the control's strength is not 1.
     """
 
-    def __init__(self, layer: int) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.layer = layer
         self.clear()
 
     def clear(self) -> None:
@@ -63,7 +62,7 @@ class ConditionAttention(StreamAttention):
         self.values: torch.Tensor | None = None
         self.key_scale: torch.Tensor | None = None
         self.value_scale: torch.Tensor | None = None
-        self.prefetch: ConditionPrefetch | None = None
+        self.source: PrefetchedLayer | None = None
         self.log_strength: torch.Tensor | None = None
 
     def take(self) -> tuple[torch.Tensor, torch.Tensor]:
@@ -78,10 +77,11 @@ class ConditionAttention(StreamAttention):
         if self.stream is Stream.CONDITION:
             self.keys, self.values = key, value
             return self._self_attention(query, key, value)
-        if self.keys is None and self.prefetch is None:
+        if self.keys is None and self.source is None:
             return self._self_attention(query, key, value)
         condition = self._condition(key)
         if self.log_strength is not None:
+            self._require_one_device()
             return merged_attention(query, (key, value), condition, self.log_strength)
         return self._self_attention(
             query, torch.cat([key, condition[0]], dim=1), torch.cat([value, condition[1]], dim=1)
@@ -89,12 +89,20 @@ class ConditionAttention(StreamAttention):
 
     def _condition(self, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Condition keys and values with the batch, number format and device of `like`. (B, K, H, D) each"""
-        if self.prefetch is not None:
-            keys, values = self.prefetch.fetch(self.layer, like.device)  # pyright: ignore[reportAttributeAccessIssue] (decorated)
+        if self.source is not None:
+            keys, values = self.source.fetch(like.device)  # pyright: ignore[reportAttributeAccessIssue] (decorated)
         else:
             keys, values = self.keys, self.values
         assert keys is not None and values is not None
         return _as_computed(keys, self.key_scale, like), _as_computed(values, self.value_scale, like)
+
+    def _require_one_device(self) -> None:
+        if self._parallel_config is not None:
+            raise FlexTrajError(
+                "A control strength other than 0 and 1 does not work with context parallelism: "
+                "choose 1 or run on one GPU.",
+                ErrorCode.ENGINE,
+            )
 
     def _self_attention(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
         return self.dispatch(query, key, value, self._parallel_config)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -13,6 +14,7 @@ from blender_addon.core.errors import ErrorCode, FlexTrajError
 from blender_addon.core.model_options import CacheStorage
 from flextraj_backend.atomic_file import atomic_path
 from flextraj_backend.models.backbone import Backbone, TokenGrid
+from flextraj_backend.models.condition_prefetch import ConditionPrefetch
 
 FORMAT = "flextraj-condition-cache"
 VERSION = "1"
@@ -79,6 +81,11 @@ class ConditionCache:
     def nbytes(self) -> int:
         """Size in memory and, but for the header, on disk."""
         return sum(tensor.nbytes for tensor in self._tensors().values())
+
+    @cached_property
+    def prefetch(self) -> ConditionPrefetch:
+        """Brings the layers to the GPU one after the other, if they wait in host memory."""
+        return ConditionPrefetch(self.keys, self.values)
 
     def stored(self, storage: CacheStorage, device: torch.device | str) -> ConditionCache:
         """The same cache in another number format and place.

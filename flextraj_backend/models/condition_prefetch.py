@@ -18,6 +18,22 @@ class _Slot:
     """Event of the device."""
 
 
+class PrefetchedLayer:
+    """One layer's share of a prefetch.
+
+    Apart from the attention processor, so that compiled code does not depend on the layer's index.
+    """
+
+    def __init__(self, prefetch: ConditionPrefetch, layer: int) -> None:
+        self._prefetch, self._layer = prefetch, layer
+
+    # Streams cannot be traced: a compiled block calls out for its condition.
+    @torch.compiler.disable
+    def fetch(self, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+        """See `ConditionPrefetch.fetch`."""
+        return self._prefetch.fetch(self._layer, device)
+
+
 class ConditionPrefetch:
     """While a layer computes, a second stream copies the next layer's keys and values.
 
@@ -30,12 +46,15 @@ class ConditionPrefetch:
         self._slots: dict[int, _Slot] = {}
         self._stream: Any = None
 
-    # Streams cannot be traced: a compiled block calls out for its condition.
-    @torch.compiler.disable
+    def source(self, layer: int) -> PrefetchedLayer:
+        """Where a layer gets its keys and values."""
+        return PrefetchedLayer(self, layer)
+
     def fetch(self, layer: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
         """The keys and values of a layer on `device`; those of the next layer are on their way.
 
-        What is returned is overwritten once the next layer has been fetched. Every call names one device.
+        What is returned is overwritten once the next layer has been fetched. Every call names the same
+        device, which is the process's current one of its kind.
         """
         if layer not in self._slots:
             self._start_copy(layer, device, in_use=None)

@@ -28,7 +28,6 @@ from flextraj_backend.models.backbone import Backbone, TokenGrid
 from flextraj_backend.models.condition import ConditionLatents
 from flextraj_backend.models.condition_attention import ConditionAttention
 from flextraj_backend.models.condition_cache import CacheRecorder, ConditionCache
-from flextraj_backend.models.condition_prefetch import ConditionPrefetch
 from flextraj_backend.models.streams import CONDITION_ADAPTER
 
 
@@ -185,12 +184,12 @@ class FlexTrajMixin(ModelMixin, ConfigMixin, PeftAdapterMixin, CacheMixin, ABC):
 
     def _hand_out(self, cache: ConditionCache, strength: float) -> None:
         waits_on_host = cache.device.type == "cpu" and torch.cuda.is_available()
-        prefetch = ConditionPrefetch(cache.keys, cache.values) if waits_on_host else None
         log_strength = None if strength == 1 else torch.tensor(math.log(strength))
         for layer, processor in enumerate(self._processors()):
             processor.log_strength = log_strength
-            processor.prefetch = prefetch
-            if prefetch is None:
+            if waits_on_host:
+                processor.source = cache.prefetch.source(layer)
+            else:
                 processor.keys, processor.values = cache.keys[layer], cache.values[layer]
             if cache.key_scales:
                 processor.key_scale, processor.value_scale = (
@@ -346,8 +345,8 @@ class FlexTrajMixin(ModelMixin, ConfigMixin, PeftAdapterMixin, CacheMixin, ABC):
 def _check_kept(keep: torch.Tensor, grid: TokenGrid) -> None:
     if keep.numel() == 0:
         raise FlexTrajError(
-            "No condition token is kept, so there is nothing to follow: keep at least one, or generate without "
-            "a condition.",
+            "No condition token is kept, so there is nothing to follow: keep at least one, or generate "
+            "without a condition.",
             ErrorCode.REQUEST,
         )
     steps = keep.diff()

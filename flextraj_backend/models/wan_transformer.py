@@ -212,6 +212,7 @@ class FlexTrajWanTransformer(FlexTrajMixin, WanTransformer3DModel):
         """
         if recorder is not None:
             assert condition is not None and encoder_hidden_states is not None
+            condition = condition.to(hidden_states.device, self._patch_weight().dtype)
             return self._record(condition, encoder_hidden_states, recorder)
         self._set_timestep_precision(condition)
         if condition is not None:
@@ -315,7 +316,7 @@ class FlexTrajWanTransformer(FlexTrajMixin, WanTransformer3DModel):
         for layer, block in enumerate(self.blocks):
             block.__class__ = TwoStreamWanBlock
             block.is_last = layer == len(self.blocks) - 1
-            block.attn1.set_processor(WanConditionProcessor(layer))
+            block.attn1.set_processor(WanConditionProcessor())
             block.attn2.set_processor(WanTextProcessor())
 
     def _patch_weight(self) -> torch.Tensor:

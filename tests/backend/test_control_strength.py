@@ -95,9 +95,18 @@ def test_a_strength_out_of_range_is_refused_and_changes_nothing(backbone: Backbo
     cache = model.encode()
     model.transformer.use_condition(cache, 0.5)
     expected = model.predict()
-    with pytest.raises(FlexTrajError, match="strength .* out of range"):
+    with pytest.raises(FlexTrajError, match=r"strength .* out of range"):
         model.transformer.use_condition(cache, strength)
     assert torch.equal(model.predict(), expected)
+
+
+@BOTH
+def test_a_strength_on_several_gpus_is_refused_with_advice(backbone: Backbone) -> None:
+    model = toy(backbone)
+    model.transformer.use_condition(model.encode(), 0.5)
+    model.blocks[0].attn1.processor._parallel_config = object()  # as enable_parallelism sets it
+    with pytest.raises(FlexTrajError, match="choose 1 or run on one GPU"):
+        model.predict()
 
 
 @settings(deadline=None, max_examples=50)

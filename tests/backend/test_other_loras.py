@@ -1,4 +1,4 @@
-"""Style and few-step LoRAs act on the main stream, the control on the condition, whatever the user switches."""
+"""Style and few-step LoRAs act on the main stream, the control on the condition, whatever is switched."""
 
 from __future__ import annotations
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
-import torch.multiprocessing
 from distributed_training import WORLD_SIZE, run_rank, single_process_gradients, training_toy
+from torch.multiprocessing.spawn import spawn
 from toy_transformers import Toy, toy
 
 from flextraj_backend.models.backbone import Backbone
@@ -84,7 +84,7 @@ def test_a_training_step_leaves_no_condition_behind(backbone: Backbone) -> None:
     base = model.predict()
     backward(model)
     assert torch.equal(model.predict(), base)
-    assert all(block.attn1.processor.keys is None for block in model.blocks)  # pyright: ignore
+    assert all(block.attn1.processor.keys is None for block in model.blocks)
 
 
 @BOTH
@@ -123,7 +123,7 @@ def test_what_was_trained_is_what_is_generated_with(backbone: Backbone) -> None:
 def distributed_gradients(tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
     """Gradients of each of two processes."""
     folder = tmp_path_factory.mktemp("ranks")
-    torch.multiprocessing.spawn(run_rank, (str(folder),), nprocs=WORLD_SIZE)
+    spawn(run_rank, (str(folder),), nprocs=WORLD_SIZE)
     return [torch.load(Path(folder) / f"rank{rank}.pt", weights_only=True) for rank in range(WORLD_SIZE)]
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
+from torch._C._distributed_c10d import FileStore
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
@@ -52,7 +53,7 @@ def single_process_gradients(backbone: Backbone) -> Gradients:
 def run_rank(rank: int, folder: str) -> None:
     """Write this rank's gradients of both backbones, by DDP and by FSDP2 with and without checkpoints."""
     torch.set_num_threads(1)
-    store = dist.FileStore(f"{folder}/store", WORLD_SIZE)
+    store = FileStore(f"{folder}/store", WORLD_SIZE)
     dist.init_process_group("gloo", store=store, rank=rank, world_size=WORLD_SIZE)
     try:
         gradients = {

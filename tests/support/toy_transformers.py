@@ -43,7 +43,7 @@ class Toy:
     timestep: Callable[[float], torch.Tensor] = field(repr=False)
 
     @property
-    def blocks(self) -> nn.ModuleList:
+    def blocks(self) -> Any:
         return self.transformer._blocks()
 
     def predict(self, timestep: float = 500.0, **others: Any) -> torch.Tensor:
