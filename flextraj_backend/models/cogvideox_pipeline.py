@@ -89,7 +89,7 @@ class FlexTrajCogVideoXPipeline(  # pyright: ignore[reportIncompatibleMethodOver
         """(1, F, C, h, w) each; the photo's latents are zero after the first frame."""
         device, dtype = self._execution_device, self.transformer.dtype
         prepared: Any = self.prepare_latents(
-            photo.to(device, dtype),
+            photo.to(device, self.vae.dtype),
             1,
             self.transformer.config.in_channels // 2,
             shape.frames,
@@ -131,7 +131,7 @@ class FlexTrajCogVideoXPipeline(  # pyright: ignore[reportIncompatibleMethodOver
         return latents
 
     def decode_latents(self, latents: torch.Tensor) -> torch.Tensor:
-        frames = latents.shape[1]
+        frames, latents = latents.shape[1], latents.to(self.vae.dtype)
         if frames % 2 == 0:
             # The VAE decodes pairs of latent frames, after a single first one if their number is odd. Else it
             # would make four frames of the first. What it makes of a repeated last one is cut off.

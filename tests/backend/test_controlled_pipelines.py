@@ -283,7 +283,7 @@ def test_a_cancelled_job_stops_within_a_step_and_leaves_nothing_behind(
         run(pipeline, callback_on_step_end=cancel)
     assert steps == [0]
     assert pipeline.transformer._cache_in_use is None and pipeline.current_timestep is None
-    assert all(p.keys is None and p.prefetch is None for p in pipeline.transformer._processors())
+    assert all(processor.keys is None for processor in pipeline.transformer._processors())
     assert torch.equal(run(pipeline), plain), "the next job differs"
 
 
@@ -369,6 +369,8 @@ def test_a_half_precision_model_makes_a_video(backbone: Backbone, models: tuple[
     pipeline = load_pipeline(backbone, *models, dtype=torch.bfloat16)
     video = run(pipeline, output_type="np")
     assert video.dtype == np.float32 and np.isfinite(video).all()
+    pipeline.vae.to(torch.float32)
+    assert np.abs(run(pipeline, output_type="np") - video).mean() < 0.05, "a VAE in full precision"
 
 
 # What comes out
