@@ -111,7 +111,7 @@ _slot = _Slot()
 
 
 def _load(choice: PipelineChoice, on_step: OnStep) -> LoadedPipeline:
-    _silence_progress_bars()
+    _silence_libraries()
     on_step(0)
     location = choice.location
     try:
@@ -143,10 +143,11 @@ def _stamps(choice: PipelineChoice) -> tuple[tuple[str, int, int], ...]:
     return tuple((str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files)
 
 
-def _silence_progress_bars() -> None:
-    """The job has a progress bar of its own."""
-    diffusers.utils.logging.disable_progress_bar()
-    transformers.utils.logging.disable_progress_bar()
+def _silence_libraries() -> None:
+    """The job has a progress bar of its own, and warns the user in its own words."""
+    for library in (diffusers, transformers):
+        library.utils.logging.disable_progress_bar()
+        library.utils.logging.set_verbosity_error()
 
 
 def _sha256(path: Path) -> str:
