@@ -51,23 +51,49 @@ def give_frame_back(scene: bpy.types.Scene, *_arguments: Any) -> None:
 
 
 @persistent
-def show_session_after_change(*_arguments: Any) -> None:
-    """A loaded file brings the run-time properties of another day along: write today's over them."""
+def enter_file(*_arguments: Any) -> None:
+    """Another file is open: show its jobs, and write today's state over the one it was saved with."""
+    session = current_session()
+    session.forget_error()
+    if bpy.app.background:
+        # A script that opens files has not asked for jobs of yesterday, nor for a backend that looks for them.
+        session.leave_file()
+    else:
+        session.enter_file()
     show_session()
+
+
+@persistent
+def prepare_save(*_arguments: Any) -> None:
+    """The file carries the identity by which it finds its jobs again."""
+    end_sampling_before_change()
+    current_session().prepare_save()
+
+
+@persistent
+def follow_save(*_arguments: Any) -> None:
+    """Jobs go with the file that is saved under another name."""
+    current_session().follow_save()
+
+
+def enter_first_file() -> None:
+    """Show the jobs of the file that was open already; while an add-on is enabled, files cannot be read."""
+    enter_file()
 
 
 _HANDLERS = (
     ("load_pre", end_sampling_before_change),
     ("undo_pre", end_sampling_before_change),
     ("redo_pre", end_sampling_before_change),
-    ("save_pre", end_sampling_before_change),
+    ("save_pre", prepare_save),
+    ("save_post", follow_save),
     ("render_init", end_sampling_before_render),
     ("render_pre", give_frame_back),
     ("render_complete", give_frame_back),
     ("render_cancel", give_frame_back),
     ("animation_playback_pre", end_sampling_before_change),
-    ("load_post", show_session_after_change),
-    ("load_factory_startup_post", show_session_after_change),
+    ("load_post", enter_file),
+    ("load_factory_startup_post", enter_file),
 )
 
 
@@ -75,9 +101,13 @@ def register() -> None:
     for name, function in _HANDLERS:
         getattr(bpy.app.handlers, name).append(function)
     show_session()
+    if not bpy.app.background:
+        bpy.app.timers.register(enter_first_file, first_interval=0.0)
 
 
 def unregister() -> None:
+    if bpy.app.timers.is_registered(enter_first_file):
+        bpy.app.timers.unregister(enter_first_file)
     for name, function in _HANDLERS:
         functions = getattr(bpy.app.handlers, name)
         if function in functions:

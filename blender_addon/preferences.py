@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import bpy
-from bpy.props import StringProperty
+from bpy.props import IntProperty, StringProperty
 
 from . import ADDON_ID
 from .blender_types import Context, Layout
@@ -15,6 +15,8 @@ from .bridge.compat import path_options
 from .client.backend_location import INSTALL_COMMAND, find_backend_python
 from .client.managed_backend import BackendSettings
 from .core.errors import FlexTrajError
+from .core.version import package_version
+from .properties import runtime_state
 
 
 class FlexTrajPreferences(bpy.types.AddonPreferences):
@@ -40,18 +42,45 @@ class FlexTrajPreferences(bpy.types.AddonPreferences):
         subtype="DIR_PATH",
     )
 
+    keep_days: IntProperty(
+        name="Keep Days",
+        description="Days after which the backend removes its copies of jobs and uploads, 0 = never; "
+        "the output folder is never touched",
+        default=30,
+        min=0,
+        soft_max=365,
+    )
+    keep_gib: IntProperty(
+        name="Keep GiB",
+        description="Space that the backend's copies of jobs and uploads may take, 0 = any; "
+        "the oldest go first, and the output folder is never touched",
+        default=20,
+        min=0,
+        soft_max=500,
+    )
+
     def draw(self, context: Context) -> None:
         layout: Layout = self.layout
         layout.use_property_split = True
+        state = runtime_state()
+        if state.help_command:
+            box = layout.box()
+            box.label(text="Run this in a terminal; it is on the clipboard:", icon="CONSOLE")
+            box.label(text=state.help_command)
         layout.prop(self, "backend_python")
         try:
             found = find_backend_python(self.backend_python)
         except FlexTrajError:
-            layout.label(text=f"Not installed: run {INSTALL_COMMAND}", icon="ERROR")
+            layout.label(text=f"Not installed: run {INSTALL_COMMAND} in the FlexTraj folder", icon="ERROR")
         else:
             layout.label(text=f"Found: {found}", icon="CHECKMARK")
+        backend = state.backend_version or "not started"
+        layout.label(text=f"Versions: add-on {package_version()}, backend {backend}", icon="BLANK1")
         layout.prop(self, "output_folder")
         layout.prop(self, "data_folder")
+        column = layout.column(align=True)
+        column.prop(self, "keep_days")
+        column.prop(self, "keep_gib")
 
 
 @dataclass(frozen=True)
@@ -61,6 +90,8 @@ class AddonSettings:
     backend_python: str = ""
     output_folder: str = ""
     data_folder: str = ""
+    keep_days: int = 30
+    keep_gib: int = 20
 
 
 def read_preferences() -> AddonSettings:
@@ -74,6 +105,8 @@ def read_preferences() -> AddonSettings:
         backend_python=values.backend_python,
         output_folder=values.output_folder,
         data_folder=values.data_folder,
+        keep_days=values.keep_days,
+        keep_gib=values.keep_gib,
     )
 
 
@@ -98,7 +131,13 @@ def backend_settings() -> BackendSettings:
     settings = read_preferences()
     python = bpy.path.abspath(settings.backend_python) if settings.backend_python else ""
     data = Path(bpy.path.abspath(settings.data_folder)) if settings.data_folder else None
-    return BackendSettings(python=python, folder=user_folder("backend"), data_folder=data)
+    return BackendSettings(
+        python=python,
+        folder=user_folder("backend"),
+        data_folder=data,
+        keep_days=settings.keep_days,
+        keep_gib=settings.keep_gib,
+    )
 
 
 def register() -> None:

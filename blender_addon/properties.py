@@ -16,6 +16,7 @@ from bpy.props import (
 
 from .bridge.compat import path_options
 from .bridge.shot_request import can_be_subject
+from .core.model_options import MemoryMode
 from .core.request import MAX_PROMPT, FitMode
 from .core.sample_settings import SampleMode, SegmentBy
 from .overlay.settings import FlexTrajOverlaySettings
@@ -47,6 +48,14 @@ MODES = (
 FITS = (
     (FitMode.AUTO.value, "Automatic", "Place the motion on the photo's subject", 0),
     (FitMode.NONE.value, "None", "Keep the motion where the scene's camera sees it", 1),
+)
+MEMORY_MODES = (
+    (MemoryMode.AUTO.value, "Automatic", "The fastest way that fits the free GPU memory", 0),
+    (MemoryMode.RESIDENT.value, "All on the GPU", "Fastest, and needs the most memory", 1),
+    (MemoryMode.MODEL_OFFLOAD.value, "One Model at a Time", "Models wait in main memory for their turn", 2),
+    (MemoryMode.GROUP_OFFLOAD.value, "Layer by Layer", "Layers wait in main memory for their turn", 3),
+    (MemoryMode.FP8_WEIGHTS.value, "8-Bit Weights", "Layer by layer, with weights of half the size", 4),
+    (MemoryMode.FP8_TILED.value, "Least Memory", "8-bit weights, and pictures decoded in tiles", 5),
 )
 
 
@@ -136,6 +145,9 @@ class FlexTrajSettings(bpy.types.PropertyGroup):
         name="Prompt", description="What the video shows, for engines that read it", maxlen=MAX_PROMPT
     )
     seed: IntProperty(name="Seed", description="Same scene, settings and seed, same video", min=0)
+    memory: EnumProperty(
+        name="GPU Memory", description="How a model's weights share the GPU's memory", items=MEMORY_MODES
+    )
     frames: IntProperty(
         name="Frames",
         description="Frames of the video",
@@ -161,6 +173,9 @@ class FlexTrajSettings(bpy.types.PropertyGroup):
     height: IntProperty(
         name="Height", description="Height of the video", default=480, min=16, max=4096, subtype="PIXEL"
     )
+    file_id: StringProperty(
+        name="File Identity", description="By which the file finds its jobs again", options={"HIDDEN"}
+    )
 
 
 class FlexTrajJobRow(bpy.types.PropertyGroup):
@@ -172,10 +187,13 @@ class FlexTrajJobRow(bpy.types.PropertyGroup):
     text: StringProperty()
     factor: FloatProperty(min=0.0, max=1.0)
     message: StringProperty()
+    code: StringProperty()
     label: StringProperty()
     warnings: StringProperty()
     folder: StringProperty()
     video: StringProperty()
+    thumbnail: StringProperty()
+    file: StringProperty()
     first_frame: FloatProperty()
 
 
@@ -187,8 +205,12 @@ class FlexTrajRuntime(bpy.types.PropertyGroup):
     job_index: IntProperty(name="Active Job", options={"SKIP_SAVE"})
     backend_phase: StringProperty(default="stopped", options={"SKIP_SAVE"})
     backend_text: StringProperty(options={"SKIP_SAVE"})
+    backend_version: StringProperty(options={"SKIP_SAVE"})
+    help_command: StringProperty(options={"SKIP_SAVE"})
+    unsaved_jobs: IntProperty(options={"SKIP_SAVE"})
     error_text: StringProperty(options={"SKIP_SAVE"})
     error_code: StringProperty(options={"SKIP_SAVE"})
+    error_job: StringProperty(options={"SKIP_SAVE"})
     is_sampling: BoolProperty(options={"SKIP_SAVE"})
     sampling_factor: FloatProperty(min=0.0, max=1.0, options={"SKIP_SAVE"})
     sampling_text: StringProperty(options={"SKIP_SAVE"})

@@ -8,21 +8,35 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Generator
+from dataclasses import replace
 
 import bpy
 
+from .bridge.blend_file import read_blend_file, stamp_blend_file
 from .bridge.compat import open_windows
+from .client.backend_link import BackendHandle
 from .client.backend_process import BackendPhase
-from .client.job_reports import BackendReport, JobReport, JobStage, RenderOrder, Report
-from .client.job_runner import BackendHandle, JobRunner
-from .client.job_texts import progress_fraction, progress_text
+from .client.job_records import JobRecords
+from .client.job_reports import (
+    BackendReport,
+    BlendFile,
+    JobReport,
+    JobStage,
+    RenderOrder,
+    Report,
+    TroubleReport,
+    UnsavedReport,
+)
+from .client.job_runner import JobRunner
 from .client.managed_backend import ManagedBackend
 from .client.messages import EngineInfo
 from .core.errors import ErrorCode, FlexTrajError
 from .core.sample_settings import SampleProgress
 from .core.trajectories import TrajectorySet
-from .preferences import backend_settings
-from .properties import FlexTrajJobRow, runtime_state
+from .deferred import Alert, load_frames, notify
+from .job_rows import fill_rows
+from .preferences import backend_settings, user_folder
+from .properties import runtime_state
 
 _BUSY_SECONDS = 0.2
 _IDLE_SECONDS = 1.0
@@ -37,16 +51,22 @@ class Session:
 
     Args:
         backend: starts and stops the backend.
+        records: the job list on the disk.
     """
 
-    def __init__(self, backend: BackendHandle) -> None:
-        self.runner = JobRunner(backend)
+    def __init__(self, backend: BackendHandle, records: JobRecords) -> None:
+        self.runner = JobRunner(backend, records)
         self.jobs: dict[str, JobReport] = {}
         self.backend = BackendReport(BackendPhase.STOPPED)
         self.engines: tuple[EngineInfo, ...] = ()
         self.error: FlexTrajError | None = None
+        self.error_job = ""
+        self.unsaved_jobs = 0
+        self.awaited_frames: set[str] = set()
         self.sampling: Sampling | None = None
         self._backend = backend
+        self._file: BlendFile | None = None
+        self._forgotten: set[str] = set()
         self._sampling_has_ended = threading.Event()
         self._is_sampling_unwanted = False
 
@@ -91,36 +111,132 @@ class Session:
 
     # Jobs and backend
 
-    def submit(self, order: RenderOrder) -> None:
-        """Hand a job to the worker thread."""
+    @property
+    def file(self) -> BlendFile:
+        """The open .blend file."""
+        if self._file is None:
+            self._file = read_blend_file()
+        return self._file
+
+    def is_own(self, report: JobReport) -> bool:
+        """Whether a job belongs to the open file."""
+        return report.order.file.is_same(self.file)
+
+    def leave_file(self) -> None:
+        """Another file is open now: only its own jobs and those that still run stay on the list."""
+        self._file = read_blend_file()
+        self.jobs = {
+            key: report
+            for key, report in self.jobs.items()
+            if not report.stage.is_finished or self.is_own(report)
+        }
+
+    def enter_file(self) -> None:
+        """Show the jobs of the file that is open now, also those of earlier days."""
+        self.leave_file()
         self.configure_backend()
-        self.error = None
-        self.runner.submit(order)
+        self.runner.find(self.file)
+        ensure_timer()
+
+    def prepare_save(self) -> None:
+        """Let a file that has jobs carry the identity by which it finds them again."""
+        if any(map(self.is_own, self.jobs.values())):
+            stamp_blend_file(self.file)
+
+    def follow_save(self) -> None:
+        """A file that was saved under another name takes its jobs along."""
+        path = bpy.data.filepath
+        if path == self.file.path:
+            return
+        keys = frozenset(key for key, report in self.jobs.items() if self.is_own(report))
+        self._file = replace(self.file, path=path)
+        if keys:
+            self.runner.move(keys, self._file)
+            ensure_timer()
+
+    def adopt_unsaved(self) -> None:
+        """Take over the jobs of files that were never saved."""
+        stamp_blend_file(self.file)
+        self.configure_backend()
+        self.runner.adopt_unsaved(self.file)
+        ensure_timer()
+
+    def submit(self, order: RenderOrder, trajectories: TrajectorySet) -> None:
+        """Hand a job to the worker thread."""
+        stamp_blend_file(self.file)
+        self.configure_backend()
+        self.forget_error()
+        self.runner.submit(replace(order, file=self.file), trajectories)
         self.take_reports(self.runner.drain())
         show_session()
         ensure_timer()
+
+    def retry(self, key: str) -> None:
+        """Get the results of a job that did not end well, rendering it again if need be."""
+        self.configure_backend()
+        self.forget_error()
+        self.jobs[key] = replace(self.jobs[key], stage=JobStage.WAITING, message="", code=None)
+        self.runner.retry(key)
+        show_session()
+        ensure_timer()
+
+    def fetch_frames(self, key: str) -> None:
+        """Get the pictures of a video, to be loaded when they are there."""
+        self.configure_backend()
+        self.awaited_frames.add(key)
+        self.runner.fetch_frames(key)
+        ensure_timer()
+
+    def forget_job(self, key: str) -> None:
+        """Take a job that has ended off the list."""
+        del self.jobs[key]
+        self._forgotten.add(key)
+        self.runner.forget(key)
+        if self.error_job == key:
+            self.forget_error()
+        show_session()
 
     def configure_backend(self) -> None:
         """Give the current preferences to the backend that the add-on manages."""
         if isinstance(self._backend, ManagedBackend):
             self._backend.configure(backend_settings())
 
-    def take_reports(self, reports: list[Report]) -> list[JobReport]:
-        """Store reports; return the jobs that ended with them."""
-        ended: list[JobReport] = []
+    def forget_error(self) -> None:
+        """Take the error away that the panel shows."""
+        self.error, self.error_job = None, ""
+
+    def take_reports(self, reports: list[Report]) -> list[Alert]:
+        """Store reports; return what went wrong with them while nobody waited for it."""
+        alerts: list[Alert] = []
         for report in reports:
-            if isinstance(report, BackendReport):
-                self.backend = report
-                self.engines = report.engines or self.engines
-                if report.phase is BackendPhase.FAILED:
-                    self.error = FlexTrajError(report.message, report.code or ErrorCode.BACKEND)
-                continue
-            self.jobs[report.key] = report
-            if report.stage.is_finished:
-                ended.append(report)
-                if report.stage is JobStage.FAILED:
-                    self.error = FlexTrajError(report.message, report.code or ErrorCode.BACKEND)
-        return ended
+            match report:
+                case JobReport():
+                    alerts += self._take_job(report)
+                case BackendReport():
+                    self.backend = report
+                    self.engines = report.engines or self.engines
+                    if report.phase is BackendPhase.FAILED:
+                        self.error = FlexTrajError(report.message, report.code or ErrorCode.BACKEND)
+                        self.error_job = ""
+                case TroubleReport(key, message, code):
+                    self.awaited_frames.discard(key)
+                    alerts.append(Alert(FlexTrajError(message, code), key))
+                case UnsavedReport(count):
+                    self.unsaved_jobs = count
+        for alert in alerts:
+            self.error, self.error_job = alert.error, alert.key
+        return alerts
+
+    def _take_job(self, report: JobReport) -> list[Alert]:
+        before = self.jobs.get(report.key)
+        if report.key in self._forgotten:
+            return []
+        self.jobs[report.key] = report
+        # What a loaded file tells of yesterday's jobs is no news.
+        has_ended = before is not None and not before.stage.is_finished and report.stage.is_finished
+        if has_ended and report.stage.can_be_retried and report.code is not None:
+            return [Alert(FlexTrajError(report.message, report.code), report.key)]
+        return []
 
     def wait_for(self, key: str) -> JobReport:
         """Wait until a job has ended (headless runs); Ctrl-C cancels it."""
@@ -147,6 +263,12 @@ class Session:
             if settled:
                 show_session()
                 return settled[-1]
+
+    def wait_until_idle(self) -> None:
+        """Wait until everything that was asked for has ended (headless runs)."""
+        while self.runner.has_work:
+            self.take_reports(self.runner.wait(_HEADLESS_WAIT_SECONDS))
+        show_session()
 
     def close(self) -> None:
         """End sampling, the worker thread and the backend."""
@@ -180,12 +302,14 @@ def poll_once() -> float | None:
     session = current_session()
     reports = session.runner.drain()
     if reports:
-        ended = session.take_reports(reports)
+        alerts = session.take_reports(reports)
         show_session()
-        for report in ended:
-            if report.stage is JobStage.FAILED:
-                _notify(report.message)
-    if session.runner.has_work or session.backend.phase is BackendPhase.STARTING:
+        for alert in alerts:
+            notify(alert)
+    session.awaited_frames -= load_frames(
+        {key for key in session.awaited_frames if (job := session.jobs.get(key)) and job.frames}
+    )
+    if session.runner.has_work or session.awaited_frames or session.backend.phase is BackendPhase.STARTING:
         return _BUSY_SECONDS
     return _IDLE_SECONDS if session.backend.phase is BackendPhase.RUNNING or reports else None
 
@@ -201,38 +325,19 @@ def show_session() -> None:
     session, state = current_session(), runtime_state()
     state.backend_phase = session.backend.phase.value
     state.backend_text = session.backend.message
+    state.backend_version = session.backend.version
+    state.unsaved_jobs = session.unsaved_jobs
     state.error_text = "" if session.error is None else session.error.message
     state.error_code = "" if session.error is None else session.error.code.value
-    known = len(state.jobs)
-    reports = list(session.jobs.values())
-    if [row.key for row in state.jobs] != [report.key for report in reports]:
-        state.jobs.clear()
-        for report in reports:
-            state.jobs.add().key = report.key
-        if len(reports) > known:
-            state.job_index = len(reports) - 1
-    for row, report in zip(state.jobs, reports, strict=True):
-        _fill_row(row, report)
-    state.job_index = min(state.job_index, max(len(reports) - 1, 0))
+    state.error_job = session.error_job
+    fill_rows(state, session.jobs.values(), session.is_own)
     redraw_panels()
 
 
-def _fill_row(row: FlexTrajJobRow, report: JobReport) -> None:
-    row.title = report.title
-    row.stage = report.stage.value
-    row.text = progress_text(report)
-    row.factor = progress_fraction(report)
-    row.message = report.message
-    row.label = report.label
-    row.warnings = "\n".join(report.warnings)
-    row.folder = "" if report.folder is None else str(report.folder)
-    row.video = "" if report.video is None else str(report.video)
-    row.first_frame = report.first_frame
-
-
-def show_error(error: FlexTrajError | None) -> None:
-    """Show an error in the panel, or take the shown one away."""
-    current_session().error = error
+def show_error(error: FlexTrajError | None, key: str = "") -> None:
+    """Show an error (of a job) in the panel, or take the shown one away."""
+    session = current_session()
+    session.error, session.error_job = error, key
     show_session()
 
 
@@ -260,17 +365,9 @@ def _tick() -> float | None:
     return poll_once()
 
 
-def _notify(message: str) -> None:
-    windows = open_windows()
-    if bpy.app.background or not windows:
-        return
-    with bpy.context.temp_override(window=windows[0]):
-        bpy.ops.flextraj.notify("INVOKE_DEFAULT", message=message)  # pyright: ignore[reportAttributeAccessIssue]
-
-
 def register() -> None:
     global _session
-    _session = Session(ManagedBackend())
+    _session = Session(ManagedBackend(), JobRecords(user_folder("jobs")))
 
 
 def unregister() -> None:

@@ -1,4 +1,4 @@
-"""A finished video back into Blender: a strip on the timeline, a movie clip or an image."""
+"""A finished video back into Blender: a strip, a movie clip, an image, a sequence, a camera background."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import bpy
 
+from ..client.job_folder import first_frame_file
 from ..core.errors import ErrorCode, FlexTrajError
 from ..core.frame_mapping import FrameRange
 from .compat import (
@@ -69,37 +70,106 @@ def _free_channel(editor: Any, start: int, end: int, count: int) -> int:
             return channel
     raise FlexTrajError(
         "Every channel of the Video Sequencer is taken at these frames: move or remove a strip.",
-        ErrorCode.VIDEO,
+        ErrorCode.REQUEST,
     )
 
 
-def load_clip(video: Path) -> bpy.types.MovieClip:
-    """Load the video as a movie clip and show it in the Movie Clip Editors that are open.
+def load_clip(video: Path, shot: FrameRange) -> bpy.types.MovieClip:
+    """Load the video as a movie clip that starts with the shot; show it in the open Movie Clip Editors.
 
     Raises:
         FlexTrajError: the file is gone or is no video.
     """
     _checked_length(video)
+    known = {clip.name for clip in bpy.data.movieclips}
     clip = bpy.data.movieclips.load(str(video), check_existing=True)
+    if clip.name not in known:
+        clip.frame_start = round(shot.first)
     for space in _spaces("CLIP_EDITOR"):
         space.clip = clip
     return clip
 
 
-def load_image(video: Path) -> bpy.types.Image:
+def load_image(video: Path, shot: FrameRange) -> bpy.types.Image:
     """Load the video as a movie image and show it in the Image Editors that are open.
 
     Raises:
         FlexTrajError: the file is gone or is no video.
     """
-    _checked_length(video)
+    length = _checked_length(video)
     image = bpy.data.images.load(str(video), check_existing=True)
     image.source = "MOVIE"
+    _show_in_image_editors(image, shot, length)
+    return image
+
+
+def load_sequence(frames: Path | None, shot: FrameRange) -> bpy.types.Image:
+    """Load a folder of pictures as an image sequence and show it in the Image Editors that are open.
+
+    Raises:
+        FlexTrajError: the folder is gone or is empty.
+    """
+    first = None if frames is None else first_frame_file(frames)
+    if first is None:
+        raise FlexTrajError("The pictures of this video are gone: retry the job.", ErrorCode.VIDEO)
+    image = bpy.data.images.load(str(first), check_existing=True)
+    image.source = "SEQUENCE"
+    _show_in_image_editors(image, shot, len(list(first.parent.glob(f"*{first.suffix}"))))
+    return image
+
+
+def load_background(scene: bpy.types.Scene, video: Path, shot: FrameRange) -> bpy.types.Object:
+    """Show the video behind the scene in the view of its camera, in step with it; return the camera.
+
+    A background shows one picture per scene frame. Where the shot has another number of frames, a driven
+    offset stretches the video over it.
+
+    Raises:
+        FlexTrajError: the file is gone or is no video, or the scene has no camera.
+    """
+    camera = scene.camera
+    if camera is None or not isinstance(camera.data, bpy.types.Camera):
+        raise FlexTrajError("The scene has no camera: add one for the background.", ErrorCode.NO_CAMERA)
+    length = _checked_length(video)
+    image = bpy.data.images.load(str(video), check_existing=True)
+    image.source = "MOVIE"
+    background = camera.data.background_images.new()
+    background.source = "IMAGE"
+    background.image = image
+    background.alpha = 1.0
+    # The video has the shot's proportions, which need not be the render's.
+    background.frame_method = "FIT"
+    camera.data.show_background_images = True
+    _set_image_user(background.image_user, shot, length)
+    _stretch(background.image_user, shot, length)
+    return camera
+
+
+def _stretch(image_user: bpy.types.ImageUser, shot: FrameRange, length: int) -> None:
+    """Let the offset grow so that the last picture falls on the shot's last frame."""
+    covered = _scene_frames(shot, length)
+    if covered == length or length < 2:
+        return
+    # Blender adds the offset to the scene's frame within the duration.
+    image_user.frame_duration = max(covered, length)
+    curve: Any = image_user.driver_add("frame_offset")
+    # Of the kind that Blender evaluates itself, also where Python drivers are switched off.
+    growth = (length - covered) / max(covered - 1, 1)
+    since_start = f"clamp(frame - {round(shot.first)}, 0, {max(covered - 1, 1)})"
+    curve.driver.expression = f"round({since_start} * {growth:.9f})"
+
+
+def _show_in_image_editors(image: bpy.types.Image, shot: FrameRange, length: int) -> None:
     for space in _spaces("IMAGE_EDITOR"):
         space.image = image
-        space.image_user.frame_duration = image.frame_duration
-        space.image_user.use_auto_refresh = True
-    return image
+        _set_image_user(space.image_user, shot, length)
+
+
+def _set_image_user(image_user: bpy.types.ImageUser, shot: FrameRange, length: int) -> None:
+    image_user.frame_start = round(shot.first)
+    image_user.frame_duration = length
+    image_user.frame_offset = 0
+    image_user.use_auto_refresh = True
 
 
 def _checked_length(video: Path) -> int:

@@ -12,11 +12,12 @@ from uuid import uuid4
 import bpy
 
 from ..blender_types import Context
-from ..client.job_reports import RenderOrder
+from ..client.job_reports import NOT_UPLOADED, RenderOrder
 from ..client.messages import EngineInfo
 from ..core.conditioning import ColorCue, ConditioningSettings
 from ..core.errors import ErrorCode, FlexTrajError
-from ..core.request import FitMode
+from ..core.model_options import MemoryMode, ModelOptions
+from ..core.request import FitMode, RenderRequest
 from ..core.sample_settings import SampleMode, SampleSettings, SegmentBy
 from ..core.trajectories import TrajectorySet
 from .seg_ids import SURFACE_TYPES
@@ -35,26 +36,23 @@ class ShotPlan:
     title: str
     photo: Path
     mask: Path | None
-    engine: str
-    prompt: str
-    seed: int
-    fit: FitMode
+    request: RenderRequest
 
     def order(self, trajectories: TrajectorySet, output_folder: Path) -> RenderOrder:
         """Turn the sampled set into a render job with a folder of its own below `output_folder`."""
         key = uuid4().hex
         slug = re.sub(r"[^\w-]+", "-", self.title).strip("-")[:40] or "shot"
+        frames = trajectories.meta.source_frames
         return RenderOrder(
             key=key,
             title=self.title,
-            trajectories=trajectories,
             photo=self.photo,
             mask=self.mask,
             folder=output_folder / f"{time.strftime('%Y%m%d-%H%M%S')}_{slug}_{key[:6]}",
-            engine=self.engine,
-            prompt=self.prompt,
-            seed=self.seed,
-            fit=self.fit,
+            request=self.request,
+            first_frame=frames[0],
+            last_frame=frames[-1],
+            created=time.time(),
         )
 
 
@@ -133,20 +131,26 @@ def plan_shot(context: Context, settings: FlexTrajSettings, engine: EngineInfo |
     problem = first_problem(context, settings, engine)
     if problem is not None:
         raise problem
-    photo = _existing_image(settings.photo, "photo")
-    mask = _existing_image(settings.mask, "mask") if settings.mask else None
+    photo = _existing_image(settings.photo, "photo", ErrorCode.NO_PHOTO)
+    mask = _existing_image(settings.mask, "mask", ErrorCode.MASK) if settings.mask else None
     sample = read_sample_settings(context, settings)
     names = sample.objects
-    return ShotPlan(
-        sample=sample,
-        title=names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more",
-        photo=photo,
-        mask=mask,
+    title = names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
+    request = RenderRequest(
+        trajectories=NOT_UPLOADED,
+        image=NOT_UPLOADED,
+        mask=None if mask is None else NOT_UPLOADED,
         engine=settings.engine,
         prompt=settings.prompt,
         seed=settings.seed,
         fit=FitMode(settings.fit),
+        keep_points=settings.keep_points,
+        keep_frames=settings.keep_frames,
+        color_cue=settings.color_cue,
+        model=ModelOptions(memory=MemoryMode(settings.memory)),
+        title=title,
     )
+    return ShotPlan(sample, title, photo, mask, request)
 
 
 def read_sample_settings(context: Context, settings: FlexTrajSettings) -> SampleSettings:
@@ -195,10 +199,8 @@ def conditioning_settings(settings: FlexTrajSettings) -> ConditioningSettings:
     )
 
 
-def _existing_image(text: str, what: str) -> Path:
+def _existing_image(text: str, what: str, code: ErrorCode) -> Path:
     path = Path(bpy.path.abspath(text))
     if not path.is_file():
-        raise FlexTrajError(
-            f"The {what} {path} does not exist: choose the image again under Photo.", ErrorCode.NO_PHOTO
-        )
+        raise FlexTrajError(f"The {what} {path} does not exist: choose the image again under Photo.", code)
     return path

@@ -23,7 +23,7 @@ from .http_client import BackendClient, BackendError
 
 TOKEN_VARIABLE = "FLEXTRAJ_TOKEN"
 _MAX_READY_BYTES = 4096
-_LOG_TAIL_BYTES = 4096
+_LOG_TAIL_BYTES = 16_384
 _LOGS_KEPT = 5
 
 
@@ -64,6 +64,7 @@ class BackendProcess:
         data_dir: where the backend keeps assets and jobs; None = the backend's own choice.
         start_timeout: seconds after which a silent start counts as failed.
         environment: variables added to the backend's environment.
+        options: further options of `flextraj serve`.
     """
 
     def __init__(
@@ -73,12 +74,14 @@ class BackendProcess:
         data_dir: Path | None = None,
         start_timeout: float = 60.0,
         environment: dict[str, str] | None = None,
+        options: tuple[str, ...] = (),
     ) -> None:
         # Absolute, because the backend starts in that folder.
         self._python, self._folder = python, folder.absolute()
         self._data_dir = None if data_dir is None else data_dir.absolute()
         self._start_timeout = start_timeout
         self._environment = environment or {}
+        self._options = options
         self._token = ""
         self._process: subprocess.Popen[bytes] | None = None
         self._ready_file: Path | None = None
@@ -100,6 +103,14 @@ class BackendProcess:
     def pid(self) -> int | None:
         """Process id of what was started, None where nothing runs."""
         return None if self._process is None else self._process.pid
+
+    def log_lines(self) -> tuple[str, ...]:
+        """The last lines of the log, of 16 KiB at most."""
+        with contextlib.suppress(OSError), self.log_file.open("rb") as file:
+            file.seek(max(self.log_file.stat().st_size - _LOG_TAIL_BYTES, 0))
+            text = file.read(_LOG_TAIL_BYTES).decode("utf-8", "replace")
+            return tuple(line.strip() for line in text.splitlines())
+        return ()
 
     def start(self) -> BackendState:
         """Start the backend unless it runs; return at once, `poll()` says when it is ready."""
@@ -162,6 +173,7 @@ class BackendProcess:
         command += ["--ready-file", str(ready_file), "--parent-pid", str(os.getpid())]
         if self._data_dir is not None:
             command += ["--data-dir", str(self._data_dir)]
+        command += self._options
         environment = dict(os.environ)
         # Blender's (or a studio's) Python settings would make the backend import the wrong packages.
         for name in ("PYTHONHOME", "PYTHONPATH", "PYTHONSTARTUP"):
@@ -218,11 +230,7 @@ class BackendProcess:
 
     def _log_tail(self) -> str:
         """The last line that the backend wrote, which is its error sentence, and where the rest is."""
-        lines: list[str] = []
-        with contextlib.suppress(OSError), self.log_file.open("rb") as file:
-            file.seek(max(self.log_file.stat().st_size - _LOG_TAIL_BYTES, 0))
-            lines = [line.strip() for line in file.read().decode("utf-8", "replace").splitlines()]
-        last = next((line for line in reversed(lines) if line), "it wrote nothing")
+        last = next((line for line in reversed(self.log_lines()) if line), "it wrote nothing")
         return f"{last[:400].rstrip('.')}; see {self.log_file}."
 
     def _own_name(self, stem: str, suffix: str) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from .job_reports import JobReport, JobStage
+from .messages import DeviceInfo
 
+_GIB = 1 << 30
 _TITLES = {
     JobStage.WAITING: "Waiting",
     JobStage.STARTING: "Starting the backend",
@@ -11,10 +13,12 @@ _TITLES = {
     JobStage.QUEUED: "Queued",
     JobStage.RUNNING: "Rendering",
     JobStage.CANCELLING: "Cancelling",
-    JobStage.DOWNLOADING: "Fetching the video",
+    JobStage.DOWNLOADING: "Fetching the results",
     JobStage.DONE: "Done",
     JobStage.FAILED: "Failed",
     JobStage.CANCELLED: "Cancelled",
+    JobStage.INTERRUPTED: "Interrupted",
+    JobStage.LOST: "Lost",
 }
 
 
@@ -38,6 +42,13 @@ def progress_text(report: JobReport) -> str:
 def progress_fraction(report: JobReport) -> float:
     """Return the bar's length, 0 to 1."""
     return 1.0 if report.stage is JobStage.DONE else report.fraction if not report.stage.is_finished else 0.0
+
+
+def memory_text(device: DeviceInfo) -> str:
+    """Return such as '20.1 of 24.0 GiB free'; empty where it is not known."""
+    if device.total_bytes is None or device.free_bytes is None:
+        return ""
+    return f"{device.free_bytes / _GIB:.1f} of {device.total_bytes / _GIB:.1f} GiB free"
 
 
 def duration_text(seconds: float) -> str:

@@ -23,11 +23,14 @@ class BackendSettings:
         python: path of the backend's interpreter; empty = found by `find_backend_python`.
         folder: the add-on's own folder for log and ready file.
         data_folder: where the backend keeps its jobs; None = the backend's own choice.
+        keep_days, keep_gib: how long and how much it keeps, 0 = without end.
     """
 
     python: str
     folder: Path
     data_folder: Path | None = None
+    keep_days: int = 30
+    keep_gib: int = 20
 
 
 class ManagedBackend:
@@ -36,6 +39,7 @@ class ManagedBackend:
     def __init__(self) -> None:
         self._settings: BackendSettings | None = None
         self._process: BackendProcess | None = None
+        self._last_process: BackendProcess | None = None
 
     def configure(self, settings: BackendSettings) -> None:
         """Use these settings from the next start on."""
@@ -64,6 +68,10 @@ class ManagedBackend:
         sentence = state.error or "The FlexTraj backend does not run: start it first."
         return FlexTrajError(sentence, state.code or ErrorCode.BACKEND)
 
+    def log_lines(self) -> tuple[str, ...]:
+        """The last lines that the backend wrote, also after its end."""
+        return () if self._last_process is None else self._last_process.log_lines()
+
     def stop(self) -> None:
         """Stop the backend if it runs; returns when it is gone."""
         process, self._process = self._process, None
@@ -75,9 +83,12 @@ class ManagedBackend:
         assert settings is not None, "configure() comes before connect()"
         self.stop()
         process = BackendProcess(
-            find_backend_python(settings.python), settings.folder, data_dir=settings.data_folder
+            find_backend_python(settings.python),
+            settings.folder,
+            data_dir=settings.data_folder,
+            options=("--keep-days", str(settings.keep_days), "--keep-gib", str(settings.keep_gib)),
         )
-        self._process = process
+        self._process = self._last_process = process
         state = process.start()
         while state.phase is BackendPhase.STARTING:
             if give_up():

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from . import backend, camera, generate, notify, overlay, photo, results, seg_ids, subjects
+from . import backend, camera, fixes, generate, notify, overlay, photo, results, seg_ids, subjects
 
-_MODULES = (subjects, seg_ids, photo, camera, overlay, generate, backend, results, notify)
+_MODULES = (subjects, seg_ids, photo, camera, overlay, generate, backend, results, notify, fixes)
 
 
 def register() -> None:

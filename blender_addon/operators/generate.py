@@ -53,7 +53,7 @@ class FLEXTRAJ_OT_generate(SamplingOperator, bpy.types.Operator):
 
     def _submit(self, trajectories: TrajectorySet) -> str:
         order = self._plan.order(trajectories, output_folder())
-        current_session().submit(order)
+        current_session().submit(order, trajectories)
         return order.key
 
 

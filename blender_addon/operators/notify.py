@@ -10,6 +10,7 @@ import bpy
 from bpy.props import StringProperty
 
 from ..blender_types import Context, OperatorResult
+from ..fix_button import draw_fix
 from ..registration import registration_of
 from ..session import show_error
 
@@ -23,13 +24,17 @@ class FLEXTRAJ_OT_notify(bpy.types.Operator):
     bl_options = {"INTERNAL"}
 
     message: StringProperty(options={"SKIP_SAVE"})
+    code: StringProperty(options={"SKIP_SAVE"})
+    key: StringProperty(options={"SKIP_SAVE"})
 
     def invoke(self, context: Context, event: bpy.types.Event) -> OperatorResult:
-        lines = textwrap.wrap(self.message, _POPUP_COLUMNS)
+        # Copies: the operator is gone when the popup is drawn.
+        message, code, key = self.message, self.code, self.key
 
         def draw(menu: Any, _context: Context) -> None:
-            for line in lines:
+            for line in textwrap.wrap(message, _POPUP_COLUMNS):
                 menu.layout.label(text=line)
+            draw_fix(menu.layout, code, message, key)
 
         context.window_manager.popup_menu(draw, title="FlexTraj", icon="ERROR")
         return self.execute(context)

@@ -10,6 +10,7 @@ from ..blender_types import Context, OperatorResult
 from ..bridge.compat import path_options
 from ..properties import scene_settings
 from ..registration import registration_of
+from ..session import show_error
 
 
 class FLEXTRAJ_OT_pick_image(bpy.types.Operator):
@@ -44,6 +45,7 @@ class FLEXTRAJ_OT_pick_image(bpy.types.Operator):
             settings.photo = self.filepath
         else:
             settings.mask = self.filepath
+        show_error(None)
         return {"FINISHED"}
 
 

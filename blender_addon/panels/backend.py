@@ -6,10 +6,11 @@ import bpy
 
 from ..blender_types import Context, Layout
 from ..client.backend_process import BackendPhase
-from ..properties import runtime_state
+from ..client.job_texts import memory_text
+from ..client.messages import DeviceInfo
 from ..registration import registration_of
 from ..session import current_session
-from .layout import ChildPanel, wrapped_text
+from .layout import ChildPanel, SidebarPanel, wrapped_text
 
 _STATES = {
     BackendPhase.STOPPED: ("Stopped; Generate starts it", "RADIOBUT_OFF"),
@@ -17,6 +18,7 @@ _STATES = {
     BackendPhase.RUNNING: ("Running", "RADIOBUT_ON"),
     BackendPhase.FAILED: ("Failed", "ERROR"),
 }
+_LOG_LINES = 8
 
 
 class FLEXTRAJ_PT_backend(ChildPanel, bpy.types.Panel):
@@ -26,21 +28,58 @@ class FLEXTRAJ_PT_backend(ChildPanel, bpy.types.Panel):
 
     def draw(self, context: Context) -> None:
         layout: Layout = self.layout
-        phase = BackendPhase(runtime_state().backend_phase)
-        text, icon = _STATES[phase]
+        backend = current_session().backend
+        text, icon = _STATES[backend.phase]
+        if backend.phase is BackendPhase.RUNNING:
+            text = f"{text}, version {backend.version}"
         layout.label(text=text, icon=icon)
+        if backend.device is not None:
+            _draw_device(layout, context, backend.device)
         row = layout.row(align=True)
-        if phase in (BackendPhase.RUNNING, BackendPhase.STARTING):
+        if backend.phase in (BackendPhase.RUNNING, BackendPhase.STARTING):
             row.operator("flextraj.stop_backend", icon="CANCEL")
+            row.operator("flextraj.restart_backend", text="", icon="FILE_REFRESH")
         else:
             row.operator("flextraj.start_backend", icon="PLAY")
         row.operator("flextraj.open_preferences", text="", icon="PREFERENCES")
-        if phase is BackendPhase.RUNNING:
-            for engine in current_session().engines:
-                icon = "CHECKMARK" if engine.available else "X"
-                layout.label(text=engine.title, icon=icon)
+        if backend.phase is BackendPhase.RUNNING:
+            for engine in backend.engines:
+                layout.label(text=engine.title, icon="CHECKMARK" if engine.available else "X")
                 if engine.reason:
                     wrapped_text(layout, context, engine.reason, "BLANK1")
 
 
-register, unregister = registration_of(FLEXTRAJ_PT_backend)
+class FLEXTRAJ_PT_log(SidebarPanel, bpy.types.Panel):
+    bl_idname = "FLEXTRAJ_PT_log"
+    bl_label = "Log"
+    bl_parent_id = FLEXTRAJ_PT_backend.bl_idname
+    bl_options = {"DEFAULT_CLOSED"}
+
+    def draw(self, context: Context) -> None:
+        layout: Layout = self.layout
+        lines = [line for line in current_session().backend.log if line]
+        if not lines:
+            layout.label(text="The backend has written nothing")
+            return
+        box = layout.box()
+        for line in lines[-_LOG_LINES:]:
+            wrapped_text(box, context, line)
+        row = layout.row(align=True)
+        row.operator("flextraj.copy_log", icon="COPYDOWN")
+        row.operator("flextraj.open_log", icon="TEXT")
+
+
+def _draw_device(layout: Layout, context: Context, device: DeviceInfo) -> None:
+    """Name and free memory of what the models run on, or why there is none."""
+    if device.reason:
+        wrapped_text(layout, context, f"Only drafts: {device.reason}", "INFO")
+    elif device.name:
+        wrapped_text(layout, context, device.name, "MEMORY")
+        row = layout.row(align=True)
+        row.label(text=f"{device.memory_name}: {memory_text(device)}", icon="BLANK1")
+        row.operator("flextraj.look_at_device", text="", icon="FILE_REFRESH", emboss=False)
+    elif device.is_being_asked:
+        layout.label(text="Asking for the graphics card…", icon="SORTTIME")
+
+
+register, unregister = registration_of(FLEXTRAJ_PT_backend, FLEXTRAJ_PT_log)

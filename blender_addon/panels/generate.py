@@ -8,9 +8,9 @@ from ..blender_types import Context, Layout
 from ..bridge.shot_frames import ShotFrames
 from ..bridge.shot_request import find_subjects, first_problem, read_sample_settings
 from ..client.job_reports import JobStage
-from ..core.errors import ErrorCode
 from ..core.frame_mapping import FrameMap
 from ..core.frame_summary import frames_text, is_jerky
+from ..fix_button import draw_fix
 from ..properties import FlexTrajSettings, runtime_state, scene_settings
 from ..registration import registration_of
 from ..session import current_session
@@ -62,6 +62,7 @@ class FLEXTRAJ_PT_generate(ChildPanel, bpy.types.Panel):
         layout.menu(FLEXTRAJ_MT_engines.bl_idname, text=engine_title(settings.engine))
         if settings.engine != "preview":
             layout.prop(settings, "prompt")
+            layout.prop(settings, "memory")
         self._draw_button(context, settings)
         self._draw_progress()
 
@@ -73,8 +74,7 @@ class FLEXTRAJ_PT_generate(ChildPanel, bpy.types.Panel):
         problem = first_problem(context, settings, current_session().engine(settings.engine))
         if problem is not None:
             wrapped_text(layout, context, problem.message, "INFO")
-            if problem.code is ErrorCode.NO_CAMERA:
-                layout.operator("flextraj.add_camera", icon="CAMERA_DATA")
+            draw_fix(layout, problem.code.value, problem.message)
             return
         frames = _frames(context, settings)
         # Said here, too: the panel of the frames is closed at first.

@@ -44,7 +44,7 @@ def test_disabling_the_addon_three_times_leaves_no_trace_in_blender() -> None:
         during = traces()
         assert "flextraj" in during["scene"]  # type: ignore[operator]
         assert "generate" in during["operators"]  # type: ignore[operator]
-        assert "show_session_after_change" in during["handlers"]["load_post"]  # type: ignore[index]
+        assert "enter_file" in during["handlers"]["load_post"]  # type: ignore[index]
         blender_addon.unregister()
         assert traces() == before
 

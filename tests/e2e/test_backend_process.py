@@ -243,10 +243,10 @@ def http_answers(answer: bytes, status: int = 200, delay: float = 0.0) -> Iterat
             ErrorCode.BACKEND_VERSION,
         ),
         (b"<html>a router</html>", 200, "another program", ErrorCode.BACKEND),
-        (b"[1, 2]", 200, "not a JSON object", ErrorCode.BACKEND),
+        (b"[1, 2]", 200, "not a JSON object", ErrorCode.BACKEND_VERSION),
         (b"<html>not found</html>", 404, "HTTP 404", ErrorCode.BACKEND),
         (b'{"error": {"code": "disk", "message": "Full."}}', 507, "Full.", ErrorCode.DISK),
-        (b'{"error": {"code": "new", "message": "Full."}}', 507, "HTTP 507", ErrorCode.BACKEND),
+        (b'{"error": {"code": "new", "message": "Full."}}', 507, "Full.", ErrorCode.BACKEND),
     ],
 )
 def test_whatever_answers_on_the_port_the_user_gets_one_sentence(
@@ -303,7 +303,8 @@ def test_a_token_with_a_line_break_cannot_smuggle_headers() -> None:
 
 
 def test_system_proxies_never_see_what_is_sent_to_the_backend(monkeypatch: pytest.MonkeyPatch) -> None:
-    with http_answers(b'{"protocol": 1, "version": "1", "uptime_seconds": 1}') as url:
+    answer = json.dumps({"protocol": PROTOCOL_VERSION, "version": "1", "uptime_seconds": 1})
+    with http_answers(answer.encode()) as url:
         for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
             monkeypatch.setenv(name, "http://127.0.0.1:9")
         assert BackendClient(url, TOKEN).health().version == "1"

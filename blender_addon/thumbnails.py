@@ -1,0 +1,52 @@
+"""Small pictures of finished videos as icons, loaded by Blender when they are first drawn."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import bpy.utils.previews
+
+_MOST = 200
+"""Icons kept at a time; the panel shows a few."""
+
+
+class Thumbnails:
+    """Icons by the path of their file."""
+
+    def __init__(self) -> None:
+        self._icons: Any = bpy.utils.previews.new()
+
+    def icon(self, path: str) -> int:
+        """The icon of a picture, 0 where there is none."""
+        if not path:
+            return 0
+        if path not in self._icons:
+            if len(self._icons) >= _MOST:
+                self._icons.clear()
+            # Reads nothing yet: Blender does that in a thread once the icon is drawn.
+            self._icons.load(path, path, "IMAGE")
+        return self._icons[path].icon_id
+
+    def close(self) -> None:
+        """Free the icons."""
+        bpy.utils.previews.remove(self._icons)
+
+
+_thumbnails: Thumbnails | None = None
+
+
+def thumbnail_icon(path: str) -> int:
+    """The icon of a picture, 0 where there is none."""
+    return 0 if _thumbnails is None else _thumbnails.icon(path)
+
+
+def register() -> None:
+    global _thumbnails
+    _thumbnails = Thumbnails()
+
+
+def unregister() -> None:
+    global _thumbnails
+    if _thumbnails is not None:
+        _thumbnails.close()
+        _thumbnails = None

@@ -1,0 +1,118 @@
+"""A finished video back in Blender: where it lands, and that nothing is covered or overwritten."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+bpy = pytest.importorskip("bpy")
+
+from addon_shot import make_video, ops, strips  # noqa: E402
+from fake_rendering import FRAMES, FakeBackend  # noqa: E402
+
+from blender_addon.properties import runtime_state  # noqa: E402
+
+
+def test_the_video_becomes_a_strip_where_the_shot_starts(backend: FakeBackend, shot: Any) -> None:
+    make_video()
+    assert ops.flextraj.load_result(target="STRIP") == {"FINISHED"}
+    strip = strips()[0]
+    assert (strip.frame_final_start, strip.frame_final_duration, strip.channel) == (11, FRAMES, 1)
+    assert strip.name == "Dancer (motion draft)"
+    assert len(bpy.data.movieclips) == 0
+
+
+@pytest.mark.parametrize("last_frame", [6, 24, 600])
+def test_the_strip_keeps_step_with_the_rig_on_the_timeline(
+    backend: FakeBackend, shot: Any, last_frame: int
+) -> None:
+    shot.frame_range, shot.first_frame, shot.last_frame = "CUSTOM", 3, last_frame
+    make_video()
+    ops.flextraj.load_result(target="STRIP")
+    pictures = (last_frame - 3) / (FRAMES - 1)
+    for strip in strips():
+        assert strip.frame_final_start == 3
+        assert strip.frame_final_duration == pytest.approx(pictures * FRAMES, abs=1)
+    movie = next(strip for strip in strips() if strip.type == "MOVIE")
+    assert movie.frame_duration == FRAMES
+    speed = next(strip for strip in strips() if strip.type == "SPEED")
+    assert (speed.speed_control, speed.channel) == ("STRETCH", movie.channel + 1)
+    scene = bpy.context.scene
+    for picture in (0, 2, 4):
+        # A neighbour will do where there are more pictures than scene frames.
+        tolerance = 4 if pictures > 1 else 44
+        shown = red_of_the_sequencer(scene, round(3 + picture * pictures))
+        assert shown == pytest.approx(40 * picture, abs=tolerance)
+
+
+def red_of_the_sequencer(scene: Any, frame: int) -> float:
+    """Red of the picture that the Video Sequencer shows on a frame, 0 to 255."""
+    path = str(Path(bpy.app.tempdir) / "sequencer.png")
+    scene.render.resolution_x, scene.render.resolution_y, scene.render.resolution_percentage = 48, 32, 100
+    scene.view_settings.view_transform = "Standard"
+    scene.render.image_settings.file_format, scene.render.filepath = "PNG", path
+    scene.frame_set(frame)
+    bpy.ops.render.render(write_still=True)
+    image = bpy.data.images.load(path)
+    red = image.pixels[4 * (16 * 48 + 24)] * 255
+    bpy.data.images.remove(image)
+    return red
+
+
+def test_two_stretched_strips_do_not_cover_each_other(backend: FakeBackend, shot: Any) -> None:
+    shot.frame_range, shot.first_frame, shot.last_frame = "CUSTOM", 1, 100
+    make_video()
+    ops.flextraj.load_result(target="STRIP")
+    ops.flextraj.load_result(target="STRIP")
+    assert sorted(strip.channel for strip in strips()) == [1, 2, 3, 4]
+
+
+def test_a_second_strip_does_not_cover_the_first(backend: FakeBackend, shot: Any) -> None:
+    make_video()
+    ops.flextraj.load_result(target="STRIP")
+    ops.flextraj.load_result(target="STRIP")
+    assert [strip.channel for strip in strips()] == [1, 2]
+
+
+def test_the_video_becomes_a_movie_clip_or_an_image_once(backend: FakeBackend, shot: Any) -> None:
+    make_video()
+    for _ in range(2):
+        assert ops.flextraj.load_result(target="CLIP") == {"FINISHED"}
+        assert ops.flextraj.load_result(target="IMAGE") == {"FINISHED"}
+    assert [clip.frame_duration for clip in bpy.data.movieclips] == [FRAMES]
+    assert [(image.source, image.frame_duration) for image in bpy.data.images] == [("MOVIE", FRAMES)]
+
+
+def test_loading_before_anything_is_finished_says_so(backend: FakeBackend) -> None:
+    with pytest.raises(RuntimeError, match="No video is finished yet"):
+        ops.flextraj.load_result()
+
+
+@pytest.mark.parametrize("target", ["STRIP", "CLIP", "IMAGE"])
+def test_a_video_that_was_deleted_is_named(backend: FakeBackend, shot: Any, target: str) -> None:
+    make_video()
+    Path(runtime_state().jobs[0].video).unlink()
+    with pytest.raises(RuntimeError, match="does not exist any more"):
+        ops.flextraj.load_result(target=target)
+
+
+@pytest.mark.parametrize("target", ["STRIP", "CLIP", "IMAGE"])
+def test_a_damaged_video_is_not_loaded(backend: FakeBackend, shot: Any, target: str) -> None:
+    make_video()
+    Path(runtime_state().jobs[0].video).write_bytes(b"no video")
+    with pytest.raises(RuntimeError, match="is not a video that Blender can read"):
+        ops.flextraj.load_result(target=target)
+    assert bpy.context.scene.sequence_editor is None or len(strips()) == 0
+    assert (len(bpy.data.movieclips), len(bpy.data.images)) == (0, 0)
+
+
+def test_a_job_taken_off_the_list_keeps_its_files(backend: FakeBackend, shot: Any) -> None:
+    make_video()
+    job = runtime_state().jobs[0]
+    video = Path(job.video)
+    assert ops.flextraj.open_output_folder(key=job.key) == {"FINISHED"}
+    assert ops.flextraj.forget_job(key=job.key) == {"FINISHED"}
+    assert len(runtime_state().jobs) == 0
+    assert video.is_file()
