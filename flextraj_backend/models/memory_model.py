@@ -8,7 +8,7 @@ tried (9 to 121 frames, 256x384 to 768x1360). Attention is taken to be a fused k
 What a GPU adds (workspaces of its libraries, gaps in the allocator) cannot be counted so; the margins below
 stand for it, and are extrapolated from one published measurement of a model with CogVideoX's VAE, in
 diffusers' documentation (ConsisID, 49x480x720): 16 GB allocated and 22 GB reserved untiled, 5 and 7 GB tiled,
-where this model says 19.4 and 5.9 GiB. Against model_facts.md C (main memory, 9x256x384, float32) the count
+where this model says 19.4 and 5.7 GiB. Against model_facts.md C (main memory, 9x256x384, float32) the count
 is 6.3 of 6.4 GiB decoding and 2.8 of 3.3 encoding. The extrapolation there to 49 frames of 480x720, 22.5 GiB,
 lacks what one piece of the video hands to the next: the count is 29.5 GiB.
 """
@@ -44,7 +44,7 @@ _RUNTIME = {
 _HOST_RUNTIME = 2 * GIB
 """Main memory of the process itself beside a GPU."""
 
-_STEP_VALUES = {Backbone.COGVIDEOX: 4.4, Backbone.WAN: 23.4}
+_STEP_VALUES = {Backbone.COGVIDEOX: 4.1, Backbone.WAN: 23.4}
 """Live values for each token and channel at a forward's peak, beside the feed-forward's two inner tensors.
 Wan keeps a modulation of each token, partly in float32."""
 _MERGE_VALUES = {Backbone.COGVIDEOX: 2.1, Backbone.WAN: 0.0}
@@ -74,8 +74,10 @@ _VAE_VALUES = {
     Backbone.COGVIDEOX: _VaeValues(74.5, 178.9, 0.2, 3.0),
     Backbone.WAN: _VaeValues(11.7, 21.1, 3.1, 3.0),
 }
-_TILED_OUTPUTS = 3.6
-"""With tiles the decoded video lies there in up to so many copies: as tiles, as rows and whole."""
+_TILES_OUTPUT = 1.4
+"""Overlapping tiles of the decoded video that wait while the last large one is decoded, in copies of it."""
+_JOINED_OUTPUT = 3.7
+"""Copies of it when the tiles are joined: as tiles, as rows and whole."""
 _WAN_TILE = 256
 
 
@@ -235,14 +237,15 @@ def _vae_values(sizes: ModelSizes, job: JobShape, rung: MemoryMode) -> tuple[flo
     values = _VAE_VALUES[sizes.backbone]
     encoder_width, decoder_width = _finest_channels(sizes)
     pixels = job.height * job.width
-    encoded_at_once = decoded_at_once = pixels
-    outputs = values.decode_per_frame
-    if rung is MemoryMode.FP8_TILED:
-        encoded_at_once, decoded_at_once = _tile_pixels(sizes, job)
-        outputs *= _TILED_OUTPUTS
-    encoding = values.encode * encoder_width * encoded_at_once + values.encode_per_frame * job.frames * pixels
-    decoding = values.decode * decoder_width * decoded_at_once + outputs * job.frames * pixels
-    return encoding, decoding
+    encoding = values.encode_per_frame * job.frames * pixels
+    output = values.decode_per_frame * job.frames * pixels
+    if rung is not MemoryMode.FP8_TILED:
+        encoding += values.encode * encoder_width * pixels
+        return encoding, values.decode * decoder_width * pixels + output
+    encoded_at_once, decoded_at_once = _tile_pixels(sizes, job)
+    encoding += values.encode * encoder_width * encoded_at_once
+    decoding_tiles = values.decode * decoder_width * decoded_at_once + _TILES_OUTPUT * output
+    return encoding, max(decoding_tiles, _JOINED_OUTPUT * output)
 
 
 def _finest_channels(sizes: ModelSizes) -> tuple[int, int]:

@@ -57,6 +57,8 @@ def vae_decode_flops(
     backbone: Backbone, config: Mapping[str, Any], frames: int, height: int, width: int
 ) -> float:
     """Decoding one video; arguments as for `vae_encode_flops`."""
+    if backbone is Backbone.COGVIDEOX and (frames - 1) % 8:
+        frames += 4  # pairs of latent frames after a first one: the last is decoded twice, and cut off
     video = _Raster(frames, height, width)
     walk = _cogvideox_decoder if backbone is Backbone.COGVIDEOX else _wan_decoder
     return float(sum(walk(config, video)))
