@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from toy_engines import STEPS, Watcher, install_toy_weights, job_inputs, request, shot
 
-from flextraj_backend.engines.base import EngineError
+from blender_addon.core.model_options import ModelOptions
+from flextraj_backend.engines.base import Cancelled, ConditioningVideos, EngineError, EngineOutput, Progress
+from flextraj_backend.engines.diffusion import loading
 from flextraj_backend.engines.diffusion.windows import (
     blend_weights,
     fade_in,
@@ -17,6 +25,10 @@ from flextraj_backend.engines.diffusion.windows import (
     plan_windows,
     window_seed,
 )
+from flextraj_backend.engines.registry import engine
+from flextraj_backend.models.backbone import Backbone
+from flextraj_backend.models.cogvideox_pipeline import FlexTrajCogVideoXPipeline
+from flextraj_backend.models.weights import WEIGHTS_VARIABLE
 
 
 @st.composite
@@ -109,3 +121,93 @@ def test_a_plan_that_cannot_be_says_what_to_choose(
 ) -> None:
     with pytest.raises(EngineError, match=words):
         plan_windows(frame_count, longest, overlap)
+
+
+# Through the engine, on toy weights
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    yield install_toy_weights(tmp_path_factory.mktemp("weights"), Backbone.COGVIDEOX)
+    loading.forget_pipeline(torch.device("cpu"))
+
+
+@dataclass
+class Seen:
+    """What the pipeline got for each window."""
+
+    photos: list[np.ndarray]
+    ids: list[np.ndarray]
+
+
+@pytest.fixture
+def seen(weights: Path, monkeypatch: pytest.MonkeyPatch) -> Seen:
+    monkeypatch.setenv(WEIGHTS_VARIABLE, str(weights))
+    notes = Seen([], [])
+    make, encode = FlexTrajCogVideoXPipeline.__call__, FlexTrajCogVideoXPipeline.encode_condition_videos
+
+    def watched_make(pipeline: Any, photo: np.ndarray, **settings: Any) -> Any:
+        notes.photos.append(photo)
+        return make(pipeline, photo, **settings)
+
+    def watched_encode(pipeline: Any, id_video: np.ndarray, color_video: np.ndarray) -> Any:
+        notes.ids.append(id_video)
+        return encode(pipeline, id_video, color_video)
+
+    monkeypatch.setattr(FlexTrajCogVideoXPipeline, "__call__", watched_make)
+    monkeypatch.setattr(FlexTrajCogVideoXPipeline, "encode_condition_videos", watched_encode)
+    return notes
+
+
+def render(frames: int, watcher: Watcher) -> EngineOutput:
+    """The first frames of one long shot, in windows of 9 frames that share 4 or more."""
+    job = request(Backbone.COGVIDEOX, ModelOptions(window_overlap=4), seed=3)
+    whole = job_inputs(job, shot(29))
+    part = ConditioningVideos(whole.conditioning.ids[:frames], whole.conditioning.color[:frames])
+    inputs = replace(whole, trajectories=shot(frames), conditioning=part)
+    return engine(Backbone.COGVIDEOX.value).render(inputs, watcher.report, watcher.cancelled)
+
+
+def test_a_long_shot_keeps_its_ids_and_each_window_starts_from_the_frames_before(seen: Seen) -> None:
+    short = render(9, Watcher()).frames
+    seen.photos.clear()
+    seen.ids.clear()
+    watcher = Watcher()
+    output = render(29, watcher)
+    windows = plan_windows(29, 9, 4)
+    assert len(windows) == len(seen.photos) == 5
+    whole = job_inputs(request(Backbone.COGVIDEOX), shot(29)).conditioning.ids
+    for window, ids in zip(windows, seen.ids, strict=True):
+        np.testing.assert_array_equal(ids, whole[window.frames])
+    # The first window is the short shot, and the second starts from its frame.
+    second = windows[1].start
+    np.testing.assert_array_equal(output.frames[:second], short[:second])
+    np.testing.assert_array_equal(seen.photos[1], short[second])
+    assert not np.array_equal(seen.photos[2], seen.photos[1])
+    assert len(output.frames) == 29 and output.frames[-1].std() > 1
+    seeds = [window["seed"] for window in output.record["windows"]]
+    assert seeds[0] == 3 and len(set(seeds)) == 5
+    assert any("may drift" in warning for warning in output.warnings)
+
+
+def test_the_progress_of_a_long_shot_covers_all_windows_and_never_goes_back(seen: Seen) -> None:
+    watcher = Watcher()
+    render(17, watcher)
+    count = len(plan_windows(17, 9, 4))
+    for phase, steps in (
+        ("denoising", count * STEPS),
+        ("encoding condition", 2 * count),
+        ("decoding", count),
+    ):
+        reports = [item for item in watcher.seen if item.phase == phase]
+        assert {item.steps for item in reports} == {steps}
+        assert [item.step for item in reports] == sorted(item.step for item in reports)
+    assert watcher.seen[-1] == Progress("decoding", count, count)
+    assert Progress("denoising", count * STEPS, count * STEPS) in watcher.seen
+
+
+def test_a_long_shot_can_be_cancelled_in_its_second_window(seen: Seen) -> None:
+    steps = len(plan_windows(29, 9, 4)) * STEPS
+    with pytest.raises(Cancelled):
+        render(29, Watcher(cancel_at=Progress("denoising", STEPS + 1, steps)))
+    assert len(seen.photos) == 2
