@@ -36,7 +36,7 @@ def merged_attention(
     main_output, main_lse = attention_with_lse(query, *main)
     condition_output, condition_lse = attention_with_lse(query, *condition)
     share = torch.sigmoid(condition_lse + log_strength - main_lse).unsqueeze(-1)  # (B, N, H, 1)
-    return torch.lerp(main_output.float(), condition_output.float(), share).to(query.dtype)
+    return torch.lerp(main_output, condition_output, share.to(query.dtype))
 
 
 def attention_with_lse(

@@ -13,14 +13,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
-from toy_transformers import Toy, toy, with_inputs
+from toy_transformers import CONTROLLED, Toy, toy, with_inputs
 
 from blender_addon.core.errors import FlexTrajError
 from blender_addon.core.model_options import CacheStorage
 from flextraj_backend.models import condition_cache
-from flextraj_backend.models.backbone import Backbone, TokenGrid
+from flextraj_backend.models.backbone import Backbone
+from flextraj_backend.models.condition import ConditionLatents
 from flextraj_backend.models.condition_cache import ConditionCache
 from flextraj_backend.models.condition_prefetch import ConditionPrefetch
+from flextraj_backend.models.real_configs import RELEASED
 
 BOTH = pytest.mark.parametrize("backbone", list(Backbone))
 CPU = torch.device("cpu")
@@ -273,8 +275,32 @@ def test_a_cache_in_host_memory_gives_the_same_video(
     assert torch.equal(model.predict(), expected)
 
 
-def test_reported_sizes_are_those_of_the_paper_models() -> None:
+@pytest.mark.parametrize(
+    ("backbone", "tensors_of_control", "trainable", "gibibytes"),
+    [(Backbone.COGVIDEOX, 338, 334, 8.44), (Backbone.WAN, 482, 354, 1.74)],
+)
+def test_the_released_models_take_the_released_controls_and_half_the_authors_cache(
+    backbone: Backbone, tensors_of_control: int, trainable: int, gibibytes: float
+) -> None:
+    shape = RELEASED[backbone]
     with torch.device("meta"):
-        layer = torch.empty(1, 13 * 30 * 45, 48, 64, dtype=torch.bfloat16)
-    cache = ConditionCache((layer,) * 42, (layer,) * 42, TokenGrid(13, 30, 45), Backbone.COGVIDEOX)
-    assert math.isclose(cache.nbytes / 2**30, 8.44, abs_tol=0.01)  # half of what the authors keep
+        transformer = CONTROLLED[backbone].from_config(dict(shape.config)).to(torch.bfloat16)
+        transformer.add_control(shape.rank)
+        names = [name for name, _ in transformer.named_parameters()]
+        grid = shape.grid
+        video = (grid.frames, 2 * grid.height, 2 * grid.width)
+        if backbone is Backbone.COGVIDEOX:
+            latents = torch.empty(1, video[0], 32, *video[1:], dtype=torch.bfloat16)
+            tables = torch.empty(grid.tokens, 64)
+            inputs = {"image_rotary_emb": (tables, tables)}
+        else:
+            latents = torch.empty(1, 48, *video, dtype=torch.bfloat16)
+            text = torch.empty(1, shape.text_tokens, shape.text_size, dtype=torch.bfloat16)
+            inputs = {"encoder_hidden_states": text}
+        cache = transformer.encode_condition(ConditionLatents(latents, latents), **inputs)
+    assert (
+        sum(".flextraj." in name or name.startswith("fuse_linear.") for name in names) == tensors_of_control
+    )
+    assert len(transformer.trainable_parameters()) == trainable
+    assert cache.grid == grid
+    assert math.isclose(cache.nbytes / 2**30, gibibytes, abs_tol=0.01)

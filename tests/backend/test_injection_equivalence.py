@@ -210,6 +210,16 @@ def test_a_half_precision_base_model_from_disk_takes_the_control(backbone: Backb
     assert torch.linalg.norm(joint - exact) < 0.05 * torch.linalg.norm(exact)
 
 
+def test_wan_takes_one_timestep_for_all_tokens_too() -> None:
+    model = toy(Backbone.WAN, batch=2)
+    model.timestep = lambda timestep: torch.full((2,), timestep)
+    joint = model.joint(421)
+    model.timestep = lambda timestep: torch.full((2, 72), timestep)
+    assert largest_difference(model.joint(421), joint) < ROUNDING
+    model.transformer.use_condition(model.encode())
+    assert largest_difference(model.predict(421), joint) < ROUNDING
+
+
 @BOTH
 def test_a_condition_beside_a_cache_in_use_is_refused(backbone: Backbone) -> None:
     model = toy(backbone)

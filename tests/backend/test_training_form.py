@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from pathlib import Path
 
 import pytest
 import torch
 from distributed_training import WORLD_SIZE, run_rank, single_process_gradients, training_toy
-from torch.multiprocessing.spawn import spawn
+from torch.multiprocessing.spawn import start_processes
 from toy_transformers import Toy, toy
 
 from flextraj_backend.models.backbone import Backbone
@@ -123,7 +124,8 @@ def test_what_was_trained_is_what_is_generated_with(backbone: Backbone) -> None:
 def distributed_gradients(tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
     """Gradients of each of two processes."""
     folder = tmp_path_factory.mktemp("ranks")
-    spawn(run_rank, (str(folder),), nprocs=WORLD_SIZE)
+    multiprocessing.set_forkserver_preload(["distributed_training"])  # imported once for both
+    start_processes(run_rank, (str(folder),), nprocs=WORLD_SIZE, start_method="forkserver")
     return [torch.load(Path(folder) / f"rank{rank}.pt", weights_only=True) for rank in range(WORLD_SIZE)]
 
 
