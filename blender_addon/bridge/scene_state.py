@@ -13,6 +13,8 @@ from ..core.frame_mapping import split_frame
 
 # Modifiers with `levels` for the viewport and `render_levels`.
 _WITH_RENDER_LEVELS = frozenset({"SUBSURF", "MULTIRES"})
+# Blender keeps frames in single precision.
+_SAME_FRAME = 1e-3
 _TRANSFORM_CHANNELS = ("location", "rotation_euler", "rotation_quaternion", "rotation_axis_angle", "scale")
 
 
@@ -84,6 +86,11 @@ def evaluate_frame(
     whole, subframe = split_frame(frame)
     scene.frame_set(whole, subframe=subframe)
     return cast(bpy.types.Depsgraph, view_layer.depsgraph)
+
+
+def shows_frame(scene: bpy.types.Scene, frame: float) -> bool:
+    """Whether the scene stands on a frame: since `evaluate_frame` somebody may have scrubbed the timeline."""
+    return abs(scene.frame_current_final - frame) < _SAME_FRAME
 
 
 def _posed(scene: bpy.types.Scene) -> Iterator[tuple[bpy.types.Object, str | None]]:

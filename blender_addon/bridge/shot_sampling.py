@@ -37,7 +37,7 @@ from .point_tracker import (
     number_points,
     place_points,
 )
-from .scene_state import evaluate_frame, preserved_scene
+from .scene_state import evaluate_frame, preserved_scene, shows_frame
 from .subjects import Patch, Subjects, SurfaceOwner, choose_subjects, resolve_objects, surface_owner
 
 Value = TypeVar("Value")
@@ -107,20 +107,24 @@ def sample_shot(
     check_settings(settings)
     with preserved_scene(scene, view_layer):
         frames = choose_frames(scene, settings)
+        frame_count = len(frames.source_frames)
+        progress = SampleProgress(0, frame_count)
+        yield progress
         reader = MeshReader(view_layer)
         plan = plan_shot(scene, view_layer, settings, frames, reader)
         seg_id, traj_id = number_points(plan.points, plan.subjects)
-        frame_count, point_count = len(frames.source_frames), plan.points.count
-        progress = SampleProgress(0, frame_count)
+        point_count = plan.points.count
         if frame_count * point_count > MAX_SAMPLES:
             raise FlexTrajError(
                 f"{frame_count} frames of {point_count} points are more than fit in a trajectory set: "
                 "ask for fewer points or frames.",
                 ErrorCode.MEMORY,
             )
+        yield progress
         color = None
         if settings.color is ColorSource.MATERIAL:
             color = yield from _each_as(progress, look_up_colors(view_layer, reader, plan.points))
+            yield progress
         positions = np.empty((frame_count, point_count, 3), dtype=np.float32)
         visible = np.empty((frame_count, point_count), dtype=bool)
         cameras: list[CameraFrame] = []
@@ -262,11 +266,11 @@ def evaluate_frames(
     plan: ShotPlan,
     reader: MeshReader,
 ) -> Generator[EvaluatedFrame, None, None]:
-    """Evaluate every frame of a plan, in order; the scene still shows the first one."""
+    """Evaluate every frame of a plan, in order; the first only where the scene does not show it any more."""
     follower = MeshFollower(plan.points)
     cameras = CameraReader(scene, settings.width, settings.height)
     for index, number in enumerate(plan.frames.source_frames):
-        if index > 0:
+        if index > 0 or not shows_frame(scene, number):
             depsgraph = evaluate_frame(scene, view_layer, number)
         else:
             depsgraph = cast(bpy.types.Depsgraph, view_layer.depsgraph)

@@ -111,11 +111,9 @@ class SamplingOperator(_Operator):
     def _step(self, context: Context) -> TrajectorySet | None:
         """Sample for a moment; return the trajectories once they are complete."""
         until = time.monotonic() + _STEP_SECONDS
-        progress, last = None, None
         try:
-            # Where sampling only waits for its threads, the window need not wait, too.
-            while progress is None or (progress != last and time.monotonic() < until):
-                last = progress
+            progress = next(self._sampling)
+            while time.monotonic() < until:
                 progress = next(self._sampling)
         except StopIteration as end:
             return end.value

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextlib import ExitStack
 from typing import Any
 
 import bpy
@@ -9,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blender_addon.bridge.shot_sampling import run_to_end, sample_shot
-from blender_addon.core.sample_settings import SampleSettings
+from blender_addon.core.sample_settings import SampleProgress, SampleSettings
 from blender_addon.core.trajectories import TrajectorySet
 
 
@@ -59,6 +61,15 @@ def sample(**settings: Any) -> TrajectorySet:
     """Sample the current scene with few points and frames."""
     wanted = {"points": 200, "model_frames": 5, "width": 180, "height": 120, **settings}
     return run_to_end(sample_shot(scene(), view_layer(), SampleSettings(**wanted)))
+
+
+def sample_until(steps: Generator[SampleProgress, None, TrajectorySet], done: int) -> None:
+    """Go on sampling until so many frames are complete; closes the steps where that fails."""
+    with ExitStack() as on_failure:
+        on_failure.callback(steps.close)
+        while next(steps).done < done:
+            pass
+        on_failure.pop_all()
 
 
 def world_positions(shot: TrajectorySet) -> NDArray[np.float64]:

@@ -11,6 +11,7 @@ from sampling_scenes import (  # noqa: E402
     add_camera,
     add_cube,
     sample,
+    sample_until,
     scene,
     state_of_scene,
     view_layer,
@@ -98,7 +99,7 @@ def test_modifiers_keep_their_viewport_settings_after_cancel_and_error(end):
         scene(), view_layer(), SampleSettings(points=9, objects=names, first_frame=1, last_frame=9)
     )
     if end == "cancel":
-        next(steps)
+        sample_until(steps, 1)
         assert _modifier_settings() != before
         steps.close()
     else:

@@ -17,12 +17,16 @@ from sampling_scenes import (  # noqa: E402
     sample,
     scene,
     state_of_scene,
+    two_cubes,
+    view_layer,
     world_positions,
 )
 
+from blender_addon.bridge.shot_sampling import sample_shot  # noqa: E402
 from blender_addon.core.sample_settings import (  # noqa: E402
     ColorSource,
     SampleMode,
+    SampleSettings,
 )
 
 
@@ -330,3 +334,22 @@ def test_points_take_the_colour_of_material_and_texture():
     assert (shot.color[upper] == [0, 0, 255]).all()
     assert (np.abs(shot.color[lower].astype(int) - [0, 128, 0]) <= 1).all()
     assert sample(color=ColorSource.NONE, first_frame=1, last_frame=2).color is None
+
+
+def test_scrubbing_the_timeline_while_sampling_changes_no_point() -> None:
+    """Between the steps of sampling the window handles events, and the user may move the frame."""
+    two_cubes()
+    expected = sample()
+    settings = SampleSettings(points=200, model_frames=5, width=180, height=120)
+    steps = sample_shot(scene(), view_layer(), settings)
+    scrubbed = None
+    while scrubbed is None:
+        try:
+            next(steps)
+            scene().frame_set(7)
+        except StopIteration as end:
+            scrubbed = end.value
+    np.testing.assert_array_equal(scrubbed.positions, expected.positions)
+    np.testing.assert_array_equal(scrubbed.visible, expected.visible)
+    assert scrubbed.color is not None and expected.color is not None
+    np.testing.assert_array_equal(scrubbed.color, expected.color)
