@@ -102,6 +102,47 @@ class RenderOutcome:
     record: dict[str, Any]
 
 
+@dataclass(frozen=True, eq=False)
+class PlacedMotion:
+    """A motion on its photo.
+
+    Attributes:
+        fit: how it was placed.
+        photo: (H, W, 3) uint8 RGB, cropped to the raster of the trajectories.
+        mask: (H, W) bool, the user's subject mask likewise, or None.
+        notes: sentences for the user about the photo.
+    """
+
+    fit: MotionFit
+    photo: NDArray[np.uint8]
+    mask: NDArray[np.bool_] | None
+    notes: tuple[str, ...]
+
+
+def place_motion(
+    request: RenderRequest,
+    trajectories: TrajectorySet,
+    photo: NDArray[np.uint8],
+    mask: NDArray[np.bool_] | None,
+) -> PlacedMotion:
+    """Crop photo and mask to the shot's raster and place the motion on the photo.
+
+    Args:
+        photo: (H, W, 3) uint8 RGB, any size.
+        mask: (H, W) bool subject mask in the photo's proportions, or None.
+
+    Raises:
+        FlexTrajError: photo, mask and motion do not go together; the sentence says how.
+    """
+    meta = trajectories.meta
+    if mask is not None:
+        _check_same_aspect(photo, mask)
+        mask = cover_and_crop_mask(mask, meta.width, meta.height)
+    notes = _crop_notes(photo, meta.width, meta.height)
+    photo = cover_and_crop(photo, meta.width, meta.height)  # (H, W, 3)
+    return PlacedMotion(fit_motion(trajectories, photo, mask, request), photo, mask, notes)
+
+
 def estimate_job(request: RenderRequest, trajectories: TrajectorySet) -> Estimate:
     """Check that the request's engine is here and can make the job. Raises EngineError."""
     return engine_by_name(request.engine).prepare(request, trajectories)
@@ -130,15 +171,10 @@ def render_job(
     clock = _PhaseClock(report_progress, cancelled)
     engine = engine_by_name(request.engine)
     engine.prepare(request, trajectories)
-    meta = trajectories.meta
-    if mask is not None:
-        _check_same_aspect(photo, mask)
-        mask = cover_and_crop_mask(mask, meta.width, meta.height)
-    crop_notes = _crop_notes(photo, meta.width, meta.height)
-    photo = cover_and_crop(photo, meta.width, meta.height)  # (H, W, 3)
-
     with clock.phase("fitting"):
-        fit = fit_motion(trajectories, photo, mask, request)
+        placed = place_motion(request, trajectories, photo, mask)
+    fit, trajectories, photo, mask = placed.fit, placed.fit.trajectories, placed.photo, placed.mask
+    meta = trajectories.meta
     with clock.phase("conditioning"):
         conditioning = render_conditioning(
             trajectories,
@@ -157,7 +193,7 @@ def render_job(
         outcome = RenderOutcome(
             paths,
             output.label,
-            (*crop_notes, *fit.warnings, *output.warnings),
+            (*placed.notes, *fit.warnings, *output.warnings),
             fit,
             len(output.frames),
             clock.seconds,
@@ -248,7 +284,11 @@ def _sidecar(request: RenderRequest, trajectories: TrajectorySet, outcome: Rende
             "image": request.image,
             "mask": request.mask,
         },
-        "fit": {"matrix": np.asarray(outcome.fit.matrix).tolist(), "iou": outcome.fit.iou},
+        "fit": {
+            "matrix": np.asarray(outcome.fit.matrix).tolist(),
+            "iou": outcome.fit.iou,
+            "pinned": _group_fits(outcome.fit),
+        },
         "video": {
             "width": meta.width,
             "height": meta.height,
@@ -265,6 +305,10 @@ def _sidecar(request: RenderRequest, trajectories: TrajectorySet, outcome: Rende
             "opencv": cv2.__version__,
         },
     }
+
+
+def _group_fits(fit: MotionFit) -> list[dict[str, Any]]:
+    return [{"group": group, "matrix": matrix.tolist()} for group, matrix in sorted(fit.pinned.items())]
 
 
 @contextmanager

@@ -13,8 +13,11 @@ import io
 import json
 import os
 import re
+import select
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import urlsplit
@@ -23,11 +26,13 @@ from uuid import uuid4
 from ..core.errors import ErrorCode, FlexTrajError
 from ..core.request import RenderRequest
 from ..core.version import PROTOCOL_VERSION
-from .messages import BackendHealth, DeviceInfo, EngineInfo, JobStatus, ResultKind
+from .messages import BackendHealth, DeviceInfo, EngineInfo, FitAnswer, JobStatus, ResultKind
 
 _CHUNK = 1 << 20
 _MAX_JSON = 64 << 20
 _MAX_LOG = 4 << 20
+_FIT_SECONDS = 300.0
+_LOOK_SECONDS = 0.1
 _JOB_ID = re.compile(r"[0-9a-zA-Z_-]{1,64}")
 
 
@@ -105,6 +110,20 @@ class BackendClient:
             file.seek(0)
             self._json("PUT", f"/v1/assets/{sha256}", body=_chunks(file, give_up), size=size)
         return sha256
+
+    def fit(self, request: RenderRequest, give_up: Callable[[], bool] = lambda: False) -> FitAnswer:
+        """Place a motion on a photo as a render would; the assets are uploaded.
+
+        Args:
+            request: as of a job; its engine and prompt are not read.
+            give_up: asked a few times a second; True hangs up, which ends the fit, with a BackendError.
+        """
+        body = request.to_json().encode()
+        headers = {"Content-Type": "application/json"}
+        with self._call(
+            "POST", "/v1/fits", [body], len(body), headers, _Patience(_FIT_SECONDS, give_up)
+        ) as answer:
+            return FitAnswer.from_dict(_parse(answer.read(_MAX_JSON + 1)))
 
     def submit(self, request: RenderRequest, idempotency_key: str) -> JobStatus:
         """Queue a job whose assets are uploaded. The same key gives the same job, so a retry is harmless."""
@@ -219,11 +238,12 @@ class BackendClient:
         body: Iterable[bytes] | None = None,
         size: int = 0,
         headers: dict[str, str] | None = None,
+        patience: _Patience | None = None,
     ) -> Iterator[http.client.HTTPResponse]:
         """Send one request on a connection of its own; yield the answer if it is a 2xx."""
         connection = http.client.HTTPConnection(self._host, self._port, timeout=self._timeout)
         try:
-            response = self._exchange(connection, method, path, body, size, headers or {})
+            response = self._exchange(connection, method, path, body, size, headers or {}, patience)
             if not 200 <= response.status < 300:
                 raise _refusal(response)
             yield response
@@ -252,6 +272,7 @@ class BackendClient:
         body: Iterable[bytes] | None,
         size: int,
         headers: dict[str, str],
+        patience: _Patience | None,
     ) -> http.client.HTTPResponse:
         connection.putrequest(method, path)
         connection.putheader("Authorization", f"Bearer {self._token}")
@@ -267,7 +288,26 @@ class BackendClient:
         except ConnectionError:
             # A backend that refuses an upload answers and hangs up before all of it is sent: read why.
             return connection.getresponse()
+        if patience is not None:
+            patience.wait_for_answer(connection)
         return connection.getresponse()
+
+
+@dataclass(frozen=True)
+class _Patience:
+    """How long to wait for an answer that takes its time, and when to hang up before."""
+
+    seconds: float
+    give_up: Callable[[], bool]
+
+    def wait_for_answer(self, connection: http.client.HTTPConnection) -> None:
+        """Return when the answer begins or the time is over. Raises BackendError where it gave up."""
+        until = time.monotonic() + self.seconds
+        while time.monotonic() < until:
+            if self.give_up():
+                raise BackendError("The call was cancelled: press the button again to repeat it.")
+            if connection.sock is None or select.select([connection.sock], [], [], _LOOK_SECONDS)[0]:
+                return
 
 
 def _chunks(file: BinaryIO, give_up: Callable[[], bool]) -> Iterator[bytes]:

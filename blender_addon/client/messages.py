@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import math
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ..core.errors import ErrorCode, FlexTrajError
+from ..core.grey_png import decode_mask
 
 _Enum = TypeVar("_Enum", bound=StrEnum)
 
@@ -294,6 +299,44 @@ class DeviceInfo:
         )
 
 
+@dataclass(frozen=True)
+class FitAnswer:
+    """How the backend places a motion on a photo.
+
+    Attributes:
+        matrix: (2, 3) affine from rig pixels to photo pixels, row-major.
+        iou: overlap of the placed rig and the subject, 0 to 1.
+        warnings: sentences for the user.
+        mask_png: the photo's subject at the shot's raster, as the base64 text of a PNG of
+            `core.grey_png`.
+    """
+
+    matrix: tuple[float, float, float, float, float, float]
+    iou: float
+    warnings: tuple[str, ...]
+    mask_png: str
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Any) -> FitAnswer:
+        """Read a fit. Raises FlexTrajError like `JobStatus.from_dict`."""
+        answer = _Answer(values, "fit")
+        a, b, c, d, e, f = answer.numbers("matrix", 6)
+        return cls(
+            (a, b, c, d, e, f), answer.number("iou"), answer.texts("warnings"), answer.text("mask_png")
+        )
+
+    def mask(self) -> NDArray[np.bool_]:
+        """The photo's subject, (H, W) bool. Raises FlexTrajError (MASK)."""
+        try:
+            data = base64.b64decode(self.mask_png, validate=True)
+        except ValueError:
+            data = b""
+        return decode_mask(data)
+
+
 class _Answer:
     """Typed reading of one JSON object from the backend."""
 
@@ -349,6 +392,12 @@ class _Answer:
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
             raise self._refuse(f"has a '{name}' that is not a finite number")
         return float(value)
+
+    def numbers(self, name: str, count: int) -> tuple[float, ...]:
+        value = self._get(name)
+        if not isinstance(value, (list, tuple)) or len(value) != count:
+            raise self._refuse(f"has a '{name}' that is not a list of {count} numbers")
+        return tuple(_Answer({name: item}, self._what).number(name) for item in value)
 
     def optional_number(self, name: str) -> float | None:
         return None if self._get(name) is None else self.number(name)

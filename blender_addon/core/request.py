@@ -16,6 +16,9 @@ from .version import PROTOCOL_VERSION
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _ENGINE = re.compile(r"[a-z][a-z0-9_]{0,31}")
 MAX_PROMPT = 20_000
+MAX_PINS = 256
+_MAX_IDS = 1 << 16
+_FARTHEST_PIN = 1e6
 
 
 class FitMode(StrEnum):
@@ -27,6 +30,45 @@ class FitMode(StrEnum):
     """Identity where rig and photo are aligned, otherwise the bounding-box similarity of rig and subject."""
     GIVEN = "given"
     """`fit_matrix` is used."""
+
+
+@dataclass(frozen=True)
+class FitPin:
+    """A sampled point and the place of the photo where it belongs on the first frame.
+
+    The pins of segments that share a group move that group alone: one pin shifts it, several turn and scale
+    it, too.
+
+    Attributes:
+        segment: `Segment.id` of the point's segment.
+        point: its TrajID.
+        x, y: pixels of the photo as it is cropped to the set's raster; may lie outside of it.
+
+    Raises:
+        RequestError: a number is out of range.
+    """
+
+    segment: int
+    point: int
+    x: float
+    y: float
+
+    def __post_init__(self) -> None:
+        for name in ("segment", "point"):
+            value = getattr(self, name)
+            if type(value) is not int or not 0 <= value < _MAX_IDS:
+                raise RequestError(f"A pin's '{name}' must be a whole number from 0 to {_MAX_IDS - 1}.")
+        for name in ("x", "y"):
+            value = getattr(self, name)
+            if not (_is_number(value) and abs(value) <= _FARTHEST_PIN):
+                raise RequestError(f"A pin's '{name}' must be a number of pixels near the photo.")
+
+    @classmethod
+    def from_dict(cls, values: Any) -> FitPin:
+        """Read a pin. Raises RequestError on unknown, missing or wrong settings."""
+        if not isinstance(values, dict) or set(values) != {item.name for item in fields(cls)}:
+            raise RequestError("A pin must be a JSON object with 'segment', 'point', 'x' and 'y'.")
+        return cls(**values)
 
 
 @dataclass(frozen=True)
@@ -44,6 +86,8 @@ class RenderRequest:
         guidance_scale: classifier-free guidance, None = the engine's default.
         fit: how the motion is placed on the photo.
         fit_matrix: with FitMode.GIVEN, 2x3 affine from rig pixels to photo pixels, row-major.
+        mirror: swap left and right of the motion, about the middle of the raster, before it is placed.
+        pins: points of the rig that were put in their place by hand; their groups leave the fit.
         keep_points: fraction of points kept (spatial sparsity), 0 < f <= 1.
         keep_frames: fraction of frames kept (temporal sparsity), 0 < f <= 1.
         surface: dense ID video in which every covered pixel carries the ID of its surface point.
@@ -64,6 +108,8 @@ class RenderRequest:
     guidance_scale: float | None = None
     fit: FitMode = FitMode.AUTO
     fit_matrix: tuple[float, float, float, float, float, float] | None = None
+    mirror: bool = False
+    pins: tuple[FitPin, ...] = ()
     keep_points: float = 1.0
     keep_frames: float = 1.0
     surface: bool = False
@@ -112,6 +158,8 @@ class RenderRequest:
             values["model"] = ModelOptions.from_dict(values["model"])
         if isinstance(values.get("fit_matrix"), list):
             values["fit_matrix"] = tuple(values["fit_matrix"])
+        if isinstance(values.get("pins"), (list, tuple)):
+            values["pins"] = tuple(map(FitPin.from_dict, values["pins"]))
         return cls(**values)
 
 
@@ -175,12 +223,13 @@ def _check(request: RenderRequest) -> None:
     for name in ("keep_points", "keep_frames"):
         value = getattr(request, name)
         must(_is_number(value) and 0 < value <= 1, f"The setting '{name}' must be above 0 and at most 1.")
-    for name in ("surface", "color_cue"):
+    for name in ("mirror", "surface", "color_cue"):
         must(isinstance(getattr(request, name), bool), f"The setting '{name}' must be true or false.")
     must(
         isinstance(request.model, ModelOptions),
         "The setting 'model' must be a JSON object with model options.",
     )
+    _check_pins(request.pins)
     must(isinstance(request.fit, FitMode), "The setting 'fit' must be 'none', 'auto' or 'given'.")
     matrix = request.fit_matrix
     if request.fit is FitMode.GIVEN:
@@ -196,3 +245,12 @@ def _check(request: RenderRequest) -> None:
             matrix is None,
             "A fit matrix goes with fit 'given': set fit to 'given' or drop the matrix.",
         )
+
+
+def _check_pins(pins: Any) -> None:
+    if not isinstance(pins, tuple) or not all(isinstance(pin, FitPin) for pin in pins):
+        raise RequestError("The setting 'pins' must be a list of pins.")
+    if len(pins) > MAX_PINS:
+        raise RequestError(f"There are {len(pins)} pins, at most {MAX_PINS} are possible: remove some.")
+    if len({(pin.segment, pin.point) for pin in pins}) < len(pins):
+        raise RequestError("Two pins hold the same point: remove one of them.")

@@ -8,15 +8,18 @@ greatest overlap within the frame, with the cut silhouette continued beyond it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from blender_addon.core.errors import ErrorCode, FlexTrajError
+from blender_addon.core.placement import as_affine, compose, identity, mirror
 from blender_addon.core.request import FitMode, RenderRequest
-from blender_addon.core.trajectories import TrajectorySet
+from blender_addon.core.trajectories import TrajectoryMeta, TrajectorySet
+from flextraj_backend.fitting.pinned_motion import group_fits, with_group_fits
 from flextraj_backend.fitting.silhouettes import group_silhouettes, overlap, union, warp_mask
 from flextraj_backend.fitting.subject_mask import (
     mask_from_person,
@@ -37,7 +40,7 @@ CUT_SIDE_WEIGHT = 0.02
 class FitError(FlexTrajError):
     """Motion and photo cannot be brought together; the sentence says what to change."""
 
-    def __init__(self, message: str, code: ErrorCode = ErrorCode.NO_SUBJECT) -> None:
+    def __init__(self, message: str, code: ErrorCode = ErrorCode.REQUEST) -> None:
         super().__init__(message, code)
 
 
@@ -46,17 +49,22 @@ class MotionFit:
     """The motion's place on the photo.
 
     Attributes:
-        matrix: (2, 3) float64, rig pixels to photo pixels.
+        matrix: (2, 3) float64, rig pixels to photo pixels; it mirrors only where the request says so.
+        trajectories: the set that `matrix` places: as sampled, apart from groups that were pinned, whose
+            points were moved beforehand.
         subject_mask: (H, W) bool, the subject in the photo.
         iou: overlap of the fitted silhouette and the mask. A hint only: the same pose of another body reaches
             .5.
         warnings: sentences for the user.
+        pinned: (2, 3) fit of each group that has pins, from rig pixels as sampled.
     """
 
     matrix: NDArray[np.float64]
+    trajectories: TrajectorySet
     subject_mask: NDArray[np.bool_]
     iou: float
     warnings: tuple[str, ...] = ()
+    pinned: Mapping[int, NDArray[np.float64]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -84,11 +92,6 @@ def _box(mask: NDArray[np.bool_]) -> _Box:
     sides = (mask[:, 0], mask[0], mask[:, -1], mask[-1])
     left, top, right, bottom = (bool(side.sum() >= MIN_CUT) for side in sides)
     return _Box(x, y, x + w, y + h, (left, top, right, bottom))
-
-
-def identity() -> NDArray[np.float64]:
-    """The fit of a rig that lines up with the photo, (2, 3)."""
-    return np.eye(2, 3)
 
 
 def _similarity(scale: float, shift_x: float, shift_y: float) -> NDArray[np.float64]:
@@ -209,16 +212,15 @@ def fit_silhouette(silhouette: NDArray[np.bool_], mask: NDArray[np.bool_]) -> ND
     return max(attempts, key=lambda attempt: attempt[0])[1]
 
 
-def _mask_of_placed_rig(
-    photo: NDArray[np.uint8], silhouettes: dict[int, NDArray[np.bool_]], matrix: NDArray[np.float64]
+def _mask_of_outlines(
+    photo: NDArray[np.uint8], outlines: Mapping[int, NDArray[np.bool_]]
 ) -> tuple[NDArray[np.bool_], tuple[str, ...]]:
     total = np.zeros(photo.shape[:2], bool)
     warnings: list[str] = []
-    for silhouette in silhouettes.values():
-        placed = warp_mask(silhouette, matrix)
-        if not placed.any():
+    for outline in outlines.values():
+        if not outline.any():
             continue
-        part, problems = mask_from_silhouette(photo, placed)
+        part, problems = mask_from_silhouette(photo, outline)
         total |= part
         warnings += [problem for problem in problems if problem not in warnings]
     return total, tuple(warnings)
@@ -247,61 +249,58 @@ def fit_motion(
 ) -> MotionFit:
     """Find the subject and place the motion on it.
 
-    All subjects share one fit. Sets that hold nothing but background get the identity and an empty mask.
+    All subjects share one fit, apart from groups with pins. It mirrors only on request. Sets that hold
+    nothing but background get the identity and an empty mask.
 
     Args:
         trajectories: as sampled.
         photo: (H, W, 3) uint8 RGB at the set's raster.
         mask: (H, W) bool, the user's subject mask, or None.
-        request: `fit` and `fit_matrix` are read.
+        request: `fit`, `fit_matrix`, `mirror` and `pins` are read.
 
     Raises:
         FitError: wrong sizes, an empty mask, a rig that is not in the picture, or a mask away from an aligned
             rig.
+        FlexTrajError: a pin holds a point that the set does not have.
     """
-    meta = trajectories.meta
     _check_sizes(trajectories, photo, mask)
-    given = request.fit_matrix
-    matrix = identity() if given is None else np.asarray(given, dtype=np.float64).reshape(2, 3)
+    meta = trajectories.meta
+    orientation = mirror(meta.width) if request.mirror else identity()
     silhouettes = group_silhouettes(trajectories)
     if not silhouettes:
-        return MotionFit(matrix, np.zeros((meta.height, meta.width), bool), 0.0)
+        matrix = compose(as_affine(request.fit_matrix), orientation)
+        empty = np.zeros((meta.height, meta.width), bool)
+        return MotionFit(matrix, trajectories, empty, 0.0)
     silhouette = union(silhouettes, meta.height, meta.width)
     if not silhouette.any():
         raise FitError(
-            "The rig is not in the picture on the first frame: start the range where the camera sees it."
+            "The rig is not in the picture on the first frame: start the range where the camera sees it.",
+            ErrorCode.FRAME_RANGE,
         )
     warnings: tuple[str, ...] = ()
     if trajectories.silhouette is None:
         warnings += (
             "The trajectories carry no silhouettes: the subject's outline was estimated from points.",
         )
-    placed = request.fit is not FitMode.AUTO or meta.aligned
-    if placed:
-        outline = warp_mask(silhouette, matrix)
-        if not outline.any():
-            raise FitError(
-                "The fit places the rig outside of the photo: correct the matrix or choose the automatic fit."
-            )
-        if mask is None and not meta.aligned:
-            # The rig's outline is another body's: the person behind it is the better guess.
-            person = mask_from_person(photo)
-            mask = person if person is not None and (outline & person).any() else None
-        if mask is None:
-            mask, problems = _mask_of_placed_rig(photo, silhouettes, matrix)
-            warnings += problems
-        if not (outline & mask).any():
-            raise FitError(
-                "The subject mask and the rig do not overlap: check the mask, or let the motion be fitted "
-                "automatically with 'aligned' switched off."
-            )
+    is_placed = request.fit is not FitMode.AUTO or meta.aligned
+    if is_placed:
+        matrix = compose(as_affine(request.fit_matrix), orientation)
     else:
+        seen = warp_mask(silhouette, orientation)
         if mask is None:
-            mask, problems = _guessed_mask(photo, silhouette)
+            mask, problems = _guessed_mask(photo, seen)
             warnings += problems
-        matrix = fit_silhouette(silhouette, mask)
-    iou = overlap(warp_mask(silhouette, matrix), mask)
-    if placed and iou < LOW_IOU:
+        matrix = compose(fit_silhouette(seen, mask), orientation)
+    pinned = group_fits(trajectories, matrix, request.pins)
+    trajectories = with_group_fits(trajectories, matrix, pinned)
+    outlines = {group: warp_mask(part, pinned.get(group, matrix)) for group, part in silhouettes.items()}
+    outline = union(outlines, meta.height, meta.width)
+    if is_placed:
+        mask, problems = _mask_under(outline, outlines, photo, mask, meta)
+        warnings += problems
+    assert mask is not None
+    iou = overlap(outline, mask)
+    if is_placed and iou < LOW_IOU:
         warnings += (
             f"The rig covers only {iou:.0%} of the subject where it stands: let the motion be fitted "
             "automatically with 'aligned' switched off.",
@@ -311,7 +310,35 @@ def fit_motion(
             f"Rig and subject differ in shape or pose (overlap {iou:.0%}): start from a frame in a similar "
             "pose, give a subject mask, or mark ground and props as background.",
         )
-    return MotionFit(matrix, mask, iou, warnings)
+    return MotionFit(matrix, trajectories, mask, iou, warnings, pinned)
+
+
+def _mask_under(
+    outline: NDArray[np.bool_],
+    outlines: Mapping[int, NDArray[np.bool_]],
+    photo: NDArray[np.uint8],
+    mask: NDArray[np.bool_] | None,
+    meta: TrajectoryMeta,
+) -> tuple[NDArray[np.bool_], tuple[str, ...]]:
+    """The subject under a rig that has its place: the user's mask, or what is found there; and warnings."""
+    if not outline.any():
+        raise FitError(
+            "The fit places the rig outside of the photo: correct the matrix or choose the automatic fit."
+        )
+    warnings: tuple[str, ...] = ()
+    if mask is None and not meta.aligned:
+        # The rig's outline is another body's: the person behind it is the better guess.
+        person = mask_from_person(photo)
+        mask = person if person is not None and (outline & person).any() else None
+    if mask is None:
+        mask, warnings = _mask_of_outlines(photo, outlines)
+    if not (outline & mask).any():
+        raise FitError(
+            "The subject mask and the rig do not overlap: check the mask, or let the motion be fitted "
+            "automatically with 'aligned' switched off.",
+            ErrorCode.MASK,
+        )
+    return mask, warnings
 
 
 def _check_sizes(
@@ -330,7 +357,7 @@ def _check_sizes(
         raise FitError(
             f"The subject mask is {mask.shape[1]}x{mask.shape[0]} px, but the photo is "
             f"{meta.width}x{meta.height}: paint it at the photo's size.",
-            ErrorCode.IMAGE,
+            ErrorCode.MASK,
         )
     if not mask.any():
-        raise FitError("The subject mask is empty: paint the subject white.", ErrorCode.IMAGE)
+        raise FitError("The subject mask is empty: paint the subject white.", ErrorCode.MASK)

@@ -26,6 +26,7 @@ from flextraj_backend.engines.registry import engine as engine_by_name
 from flextraj_backend.server.asset_store import AssetStore
 from flextraj_backend.server.auth import GuardMiddleware, HostRule
 from flextraj_backend.server.device import DeviceWatch
+from flextraj_backend.server.fits import FitService
 from flextraj_backend.server.frame_archive import frame_archive
 from flextraj_backend.server.http_errors import install_error_answers
 from flextraj_backend.server.job_folder import JobFolder
@@ -83,6 +84,7 @@ def create_app(
     install_error_answers(app)
     _add_information(app, services.device)
     _add_assets(app, services)
+    _add_fits(app, FitService(services.assets))
     _add_jobs(app, services)
     _add_results(app, services)
     return app
@@ -118,6 +120,13 @@ def _add_assets(app: FastAPI, services: Services) -> None:
             sha256, None if announced is None else int(announced), request.stream()
         )
         return {"sha256": sha256, "size": size}
+
+
+def _add_fits(app: FastAPI, fits: FitService) -> None:
+    @app.post("/v1/fits")
+    async def fit(request: Request) -> dict[str, Any]:
+        wanted = RenderRequest.from_json(await _read_body(request))
+        return await fits.fit(wanted, request.is_disconnected)
 
 
 def _add_jobs(app: FastAPI, services: Services) -> None:

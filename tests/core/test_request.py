@@ -11,13 +11,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from blender_addon.core.errors import ErrorCode, RequestError
-from blender_addon.core.request import MAX_PROMPT, FitMode, RenderRequest
+from blender_addon.core.request import MAX_PINS, MAX_PROMPT, FitMode, FitPin, RenderRequest
 from blender_addon.core.version import PROTOCOL_VERSION
 
 HASH = "0123456789abcdef" * 4
 hashes = st.text("0123456789abcdef", min_size=64, max_size=64)
 fractions = st.floats(0, 1, exclude_min=True)
 coefficients = st.floats(-1e6, 1e6)
+
+
+pins = st.lists(
+    st.builds(FitPin, st.integers(0, 65_535), st.integers(0, 65_535), coefficients, coefficients),
+    max_size=3,
+    unique_by=lambda pin: (pin.segment, pin.point),
+)
 
 
 @st.composite
@@ -39,6 +46,8 @@ def requests(draw: st.DrawFn) -> RenderRequest:
         guidance_scale=draw(st.none() | st.floats(0, 100)),
         fit=fit,
         fit_matrix=matrix,
+        mirror=draw(st.booleans()),
+        pins=tuple(draw(pins)),
         keep_points=draw(fractions),
         keep_frames=draw(fractions),
         surface=draw(st.booleans()),
@@ -156,3 +165,29 @@ def test_json_of_absurd_depth_is_a_sentence_and_not_a_crash() -> None:
 def test_values_that_json_can_carry_but_nothing_can_store_are_refused(change: dict[str, object]) -> None:
     with pytest.raises(RequestError, match=next(iter(change))):
         RenderRequest.from_dict({"trajectories": "0" * 64, "image": "1" * 64, **change})
+
+
+@pytest.mark.parametrize(
+    "pin",
+    [
+        {"segment": -1, "point": 0, "x": 0.0, "y": 0.0},
+        {"segment": 0, "point": 70_000, "x": 0.0, "y": 0.0},
+        {"segment": 0, "point": 1.5, "x": 0.0, "y": 0.0},
+        {"segment": 0, "point": 0, "x": float("nan"), "y": 0.0},
+        {"segment": 0, "point": 0, "x": 1e7, "y": 0.0},
+        {"segment": 0, "point": 0, "x": 0.0},
+        {"segment": 0, "point": 0, "x": 0.0, "y": 0.0, "z": 0.0},
+        "pin",
+    ],
+)
+def test_a_pin_that_holds_nothing_is_refused(pin: Any) -> None:
+    with pytest.raises(RequestError):
+        RenderRequest.from_dict({"trajectories": HASH, "image": HASH, "pins": [pin]})
+
+
+def test_a_point_has_one_place_and_pins_have_a_limit() -> None:
+    with pytest.raises(RequestError, match="same point"):
+        RenderRequest(HASH, HASH, pins=(FitPin(0, 1, 2.0, 3.0), FitPin(0, 1, 4.0, 5.0)))
+    many = tuple(FitPin(0, point, 0.0, 0.0) for point in range(MAX_PINS + 1))
+    with pytest.raises(RequestError, match="remove some"):
+        RenderRequest(HASH, HASH, pins=many)
