@@ -76,7 +76,7 @@ class JobFollower:
 
     def begin(self, order: RenderOrder, trajectories: TrajectorySet) -> None:
         """Store the inputs, start the backend, send the job. Every way out leaves it active or finished."""
-        job = _Job(first_report(order))
+        job = _Job(JobReport(order, JobStage.WAITING))
         with self._until_sent(job):
             self._enter(job, JobStage.WAITING)
             job.report = replace(job.report, folder=write_inputs(order, trajectories))
@@ -90,7 +90,7 @@ class JobFollower:
         if before is None or key in self._active:
             self.unfinished.discard(key)
             return
-        job = _Job(replace(first_report(before.order), job_id=before.job_id, folder=before.folder))
+        job = _Job(JobReport(before.order, JobStage.WAITING, before.job_id, folder=before.folder))
         with self._until_sent(job):
             self._enter(job, JobStage.STARTING)
             service = self._link.connect(lambda: self._is_unwanted(job))
@@ -170,6 +170,12 @@ class JobFollower:
         """The backend is gone: its jobs can be retried."""
         for job in list(self._active.values()):
             self._finish(job, replace(job.report, stage=JobStage.INTERRUPTED, message=sentence))
+
+    def drop_strays(self, error: FlexTrajError) -> None:
+        """After a defect: jobs that were to be picked up when it happened can be retried."""
+        for key in self.unfinished - self._active.keys():
+            if key in self._known:
+                self._leave(_Job(self._known[key]), JobStage.INTERRUPTED, error)
 
     # Sending
 
@@ -354,7 +360,6 @@ class JobFollower:
         if job.report.folder is not None:
             discard(job.report.folder)
         self._finish(job, replace(job.report, stage=JobStage.CANCELLED, folder=None))
-        self._records.remove(job.key)
 
     def _finish(self, job: _Job, report: JobReport) -> None:
         self._active.pop(job.key, None)
@@ -374,16 +379,14 @@ class JobFollower:
     def _write(self, report: JobReport) -> None:
         # A full disk must not end a job that runs; without its record it is only not found after a restart.
         with contextlib.suppress(OSError):
-            self._records.write(report)
+            if report.stage is JobStage.CANCELLED:
+                self._records.remove(report.key)
+            else:
+                self._records.write(report)
 
     def _say(self, report: JobReport) -> None:
         self._known[report.key] = report
         self._tell(report)
-
-
-def first_report(order: RenderOrder) -> JobReport:
-    """The report of a job that nobody has looked at yet."""
-    return JobReport(order, JobStage.WAITING)
 
 
 def _can_run_again(status: JobStatus) -> bool:

@@ -16,9 +16,9 @@ from functools import partial
 from ..core.errors import ErrorCode, FlexTrajError
 from ..core.trajectories import TrajectorySet
 from .backend_link import BackendHandle, BackendLink, GiveUp
-from .job_follower import JobFollower, first_report
+from .job_follower import JobFollower
 from .job_records import JobRecords
-from .job_reports import BlendFile, RenderOrder, Report, TroubleReport
+from .job_reports import BlendFile, JobReport, JobStage, RenderOrder, Report, TroubleReport
 
 _STOPPED = "The backend was stopped while this job ran: retry it."
 
@@ -54,7 +54,7 @@ class JobRunner:
     def submit(self, order: RenderOrder, trajectories: TrajectorySet) -> None:
         """Queue a job; its reports carry `order.key`."""
         self._jobs.unfinished.add(order.key)
-        self._reports.put(first_report(order))
+        self._reports.put(JobReport(order, JobStage.WAITING))
         self._send(partial(self._jobs.begin, order, trajectories))
 
     def cancel(self, key: str) -> None:
@@ -146,8 +146,9 @@ class JobRunner:
             except Exception as error:
                 # A defect of ours must not end the thread: nothing would ever be rendered or told again.
                 traceback.print_exc()
-                sentence = f"The add-on made a mistake ({type(error).__name__}): report it."
+                sentence = f"The add-on made a mistake ({type(error).__name__}): report Blender's console."
                 self._reports.put(TroubleReport("", sentence, ErrorCode.DEFECT))
+                self._jobs.drop_strays(FlexTrajError(sentence, ErrorCode.DEFECT))
             finally:
                 self._commands.task_done()
 

@@ -183,3 +183,25 @@ def until_finished(runner: JobRunner) -> list[JobReport]:
         if reports and reports[-1].stage.is_finished:
             return reports
     raise AssertionError(f"the job did not end: {[report.stage for report in reports]}")
+
+
+def die(runner: JobRunner) -> None:
+    """Blender ends without a word to the job."""
+    runner._closing.set()
+    if runner._thread is not None:
+        runner._thread.join()
+
+
+def found_by(runner: JobRunner, file: BlendFile = FILE) -> dict[str, JobReport]:
+    """The last report of each job once a file has been opened and all is quiet."""
+    runner.find(file)
+    found: dict[str, JobReport] = {}
+
+    def is_quiet() -> bool:
+        for report in runner.drain():
+            if isinstance(report, JobReport):
+                found[report.key] = report
+        return not runner.has_work
+
+    wait_until(is_quiet)
+    return found

@@ -31,24 +31,6 @@ from blender_addon.core.errors import ErrorCode, FlexTrajError
 from blender_addon.core.request import FitMode
 
 
-@pytest.fixture
-def order(tmp_path: Path) -> RenderOrder:
-    return order_in(tmp_path)
-
-
-@pytest.fixture
-def start(tmp_path: Path):
-    runners: list[JobRunner] = []
-
-    def make(backend: FakeBackend) -> JobRunner:
-        runners.append(JobRunner(backend, JobRecords(tmp_path / "jobs"), poll_seconds=0.01))
-        return runners[-1]
-
-    yield make
-    for runner in runners:
-        runner.close()
-
-
 def test_a_finished_job_leaves_its_videos_and_a_sidecar_in_its_folder(start, order: RenderOrder) -> None:
     service = FakeService(running(1), running(3), SUCCEEDED)
     runner = start(FakeBackend(service))
