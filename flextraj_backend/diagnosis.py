@@ -18,9 +18,22 @@ import imageio_ffmpeg
 import psutil
 
 from blender_addon.client.backend_location import INSTALL_COMMAND, backend_pointer
+from blender_addon.core.errors import FlexTrajError
 from blender_addon.core.version import package_version
 from flextraj_backend.engines.catalog import engine_infos
 from flextraj_backend.installation import install_command
+from flextraj_backend.models.backbone import Backbone
+from flextraj_backend.models.checkpoint_layout import MODEL_NAMES
+from flextraj_backend.models.devices import GIB, LIMIT_VARIABLE, DeviceKind, probe_device
+from flextraj_backend.models.estimates import nominal_job
+from flextraj_backend.models.memory_plan import plan_memory
+from flextraj_backend.models.weights import (
+    WeightsLocation,
+    lora_names,
+    loras_folder,
+    read_sizes,
+    weights_status,
+)
 from flextraj_backend.server.serve import default_data_dir
 
 _WANTED_PYTHON = (3, 11)
@@ -57,6 +70,7 @@ class Finding:
 
 def diagnose() -> tuple[Finding, ...]:
     """Run every check; takes a few seconds where torch is installed."""
+    weights = tuple(_weights())
     return (
         Finding("FlexTraj", Severity.OK, package_version()),
         _python(),
@@ -64,10 +78,13 @@ def diagnose() -> tuple[Finding, ...]:
         _blender_module(),
         _torch(),
         *_gpu(),
+        _device(),
+        *weights,
+        _loras(),
         _disk(),
         _memory(),
         _pointer(),
-        *_engines(),
+        *_engines({finding.fix for finding in weights}),
     )
 
 
@@ -135,6 +152,52 @@ def _gpu() -> Iterator[Finding]:
         yield Finding("CUDA", Severity.OK, "; ".join(gpus))
 
 
+def _device() -> Finding:
+    """What the diffusion engines would run on, and its free memory."""
+    name = "device"
+    try:
+        device = probe_device()
+    except FlexTrajError as error:
+        return Finding(name, Severity.WARNING, error.message, f"unset {LIMIT_VARIABLE}, or give it a size")
+    if device.kind is DeviceKind.NONE:
+        return Finding(name, Severity.OPTIONAL, device.reason)
+    free, total = (f"{size / GIB:.1f}" for size in (device.free_bytes, device.total_bytes))
+    text = f"{device.name}: {free} of {total} GiB of {device.memory_name} free"
+    if device.limit is not None:
+        text += f", capped by {LIMIT_VARIABLE} at {device.limit / GIB:.1f} GiB"
+    return Finding(name, Severity.OK, text)
+
+
+def _weights() -> Iterator[Finding]:
+    """The base model and the control of each diffusion engine."""
+    for backbone in Backbone:
+        status = weights_status(backbone)
+        name = f"weights {backbone}"
+        if status.location is None:
+            yield Finding(name, Severity.OPTIONAL, f"{MODEL_NAMES[backbone]} and its control", status.problem)
+        else:
+            places = f"{status.location.base} and {status.location.adapter}"
+            yield Finding(name, Severity.OK, f"{places}{_memory_plan(backbone, status.location)}")
+
+
+def _memory_plan(backbone: Backbone, location: WeightsLocation) -> str:
+    """How a job of the usual size would share the GPU's memory; empty without a GPU."""
+    try:
+        device = probe_device()
+        if device.kind is not DeviceKind.CUDA:
+            return ""
+        sizes = read_sizes(backbone, location)
+        return f". {plan_memory(sizes, nominal_job(sizes), device).explanation}"
+    except FlexTrajError as error:
+        return f". {error.message}"
+
+
+def _loras() -> Finding:
+    names = lora_names()
+    found = f"{len(names)} ({', '.join(names)})" if names else "none"
+    return Finding("LoRAs", Severity.OK, f"{found} in {loras_folder()}")
+
+
 def _disk() -> Finding:
     folder = default_data_dir()
     existing = next(path for path in (folder, *folder.parents) if path.exists())
@@ -165,12 +228,14 @@ def _pointer() -> Finding:
     )
 
 
-def _engines() -> Iterator[Finding]:
+def _engines(told: set[str]) -> Iterator[Finding]:
+    """Every engine; a fix that has been told is not repeated."""
     for info in engine_infos():
         if info.available:
             yield Finding(f"engine {info.name}", Severity.OK, info.title)
         else:
-            yield Finding(f"engine {info.name}", Severity.OPTIONAL, info.title, info.reason)
+            fix = "" if info.reason in told else info.reason
+            yield Finding(f"engine {info.name}", Severity.OPTIONAL, info.title, fix)
 
 
 def _version_of(package: str) -> str | None:

@@ -34,8 +34,8 @@ _IDLE_SHARE = 0.93
 _CPU_MATRIX = 768
 _CPU_REPEATS = 4
 
-_LIMIT = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?\s*", re.IGNORECASE)
-_POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
+_LIMIT = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(?:([kmgt])i?)?b?\s*", re.IGNORECASE)
+_POWERS = {None: 0, "k": 1, "m": 2, "g": 3, "t": 4}
 
 
 class DeviceKind(StrEnum):
@@ -122,7 +122,7 @@ def memory_limit() -> int | None:
     if not text.strip():
         return None
     match = _LIMIT.fullmatch(text)
-    size = int(float(match[1]) * 1024 ** _POWERS[match[2].lower()]) if match else 0
+    size = int(float(match[1]) * 1024 ** _POWERS[match[2] and match[2].lower()]) if match else 0
     if size <= 0:
         raise FlexTrajError(
             f"{LIMIT_VARIABLE} is '{text}', which is no size: give bytes or a size such as 6GiB.",
