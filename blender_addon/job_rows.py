@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from .client.job_reports import JobReport
-from .client.job_texts import progress_fraction, progress_text
+from .client.job_texts import origin_text, progress_fraction, progress_text
 from .properties import FlexTrajJobRow, FlexTrajRuntime
 
 
@@ -44,6 +44,7 @@ def _fill(row: FlexTrajJobRow, report: JobReport, is_own: bool) -> None:
     row.video = _text(report.video)
     row.thumbnail = _text(report.thumbnail)
     row.file = "" if is_own else Path(report.order.file.path).name or "an unsaved file"
+    row.origin = origin_text(report, row.file)
     row.first_frame = report.order.first_frame
 
 

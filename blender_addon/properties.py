@@ -20,6 +20,8 @@ from .core.model_options import MemoryMode
 from .core.request import MAX_PROMPT, FitMode
 from .core.sample_settings import SampleMode, SegmentBy
 from .overlay.settings import FlexTrajOverlaySettings
+from .placement_properties import CLASSES as PLACEMENT_CLASSES
+from .placement_properties import FlexTrajPlacement, FlexTrajPlacementState
 
 SOURCES = (
     ("CHARACTER", "Character", "One character: its armature, or one object", 0),
@@ -47,7 +49,14 @@ MODES = (
 )
 FITS = (
     (FitMode.AUTO.value, "Automatic", "Place the motion on the photo's subject", 0),
-    (FitMode.NONE.value, "None", "Keep the motion where the scene's camera sees it", 1),
+    (FitMode.GIVEN.value, "Placed", "Keep the motion where Fit to Photo or you put it on the photo", 2),
+    (
+        FitMode.NONE.value,
+        "Unaligned (Leave It to the Model)",
+        "Send the motion as the scene's camera sees it. Models that were trained on unaligned control carry "
+        "it over to the photo's subject, wherever that stands; the preview cannot",
+        1,
+    ),
 )
 MEMORY_MODES = (
     (MemoryMode.AUTO.value, "Automatic", "The fastest way that fits the free GPU memory", 0),
@@ -117,6 +126,8 @@ class FlexTrajSettings(bpy.types.PropertyGroup):
         description="On the first frame the rig covers the photo's subject exactly, seen through the camera",
     )
     fit: EnumProperty(name="Fit", description="How the motion is placed on the photo", items=FITS)
+
+    placement: PointerProperty(type=FlexTrajPlacement)
 
     keep_points: FloatProperty(
         name="Keep Points",
@@ -194,6 +205,7 @@ class FlexTrajJobRow(bpy.types.PropertyGroup):
     video: StringProperty()
     thumbnail: StringProperty()
     file: StringProperty()
+    origin: StringProperty()
     first_frame: FloatProperty()
 
 
@@ -201,6 +213,7 @@ class FlexTrajRuntime(bpy.types.PropertyGroup):
     """`WindowManager.flextraj`: what panels show of running work; made anew for every file."""
 
     overlay: PointerProperty(type=FlexTrajOverlaySettings, options={"SKIP_SAVE"})
+    placement: PointerProperty(type=FlexTrajPlacementState, options={"SKIP_SAVE"})
     jobs: CollectionProperty(type=FlexTrajJobRow, options={"SKIP_SAVE"})
     job_index: IntProperty(name="Active Job", options={"SKIP_SAVE"})
     backend_phase: StringProperty(default="stopped", options={"SKIP_SAVE"})
@@ -216,7 +229,14 @@ class FlexTrajRuntime(bpy.types.PropertyGroup):
     sampling_text: StringProperty(options={"SKIP_SAVE"})
 
 
-_CLASSES = (FlexTrajSubject, FlexTrajSettings, FlexTrajOverlaySettings, FlexTrajJobRow, FlexTrajRuntime)
+_CLASSES = (
+    *PLACEMENT_CLASSES,
+    FlexTrajSubject,
+    FlexTrajSettings,
+    FlexTrajOverlaySettings,
+    FlexTrajJobRow,
+    FlexTrajRuntime,
+)
 
 
 def scene_settings(scene: bpy.types.Scene) -> FlexTrajSettings:

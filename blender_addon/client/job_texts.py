@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from .job_reports import JobReport, JobStage
 from .messages import DeviceInfo
 
@@ -42,6 +44,21 @@ def progress_text(report: JobReport) -> str:
 def progress_fraction(report: JobReport) -> float:
     """Return the bar's length, 0 to 1."""
     return 1.0 if report.stage is JobStage.DONE else report.fraction if not report.stage.is_finished else 0.0
+
+
+def origin_text(report: JobReport, file: str = "", now: float | None = None) -> str:
+    """Return such as 'preview, seed 3, 14:05', which tells jobs of one subject apart.
+
+    Args:
+        file: name of another .blend file that it was made in, empty where it is the open one.
+        now: Unix time in seconds.
+    """
+    made = time.localtime(report.order.created)
+    is_today = made[:3] == time.localtime(now)[:3]
+    when = time.strftime("%H:%M" if is_today else "%Y-%m-%d %H:%M", made)
+    request = report.order.request
+    text = f"{request.engine}, seed {request.seed}, {when}"
+    return f"{text}, made in {file}" if file else text
 
 
 def memory_text(device: DeviceInfo) -> str:

@@ -8,6 +8,7 @@ from ..blender_types import Context, Layout
 from ..client.backend_process import BackendPhase
 from ..client.job_texts import memory_text
 from ..client.messages import DeviceInfo
+from ..fix_button import draw_fix
 from ..registration import registration_of
 from ..session import current_session
 from .layout import ChildPanel, SidebarPanel, wrapped_text
@@ -47,6 +48,7 @@ class FLEXTRAJ_PT_backend(ChildPanel, bpy.types.Panel):
                 layout.label(text=engine.title, icon="CHECKMARK" if engine.available else "X")
                 if engine.reason:
                     wrapped_text(layout, context, engine.reason, "BLANK1")
+                    draw_fix(layout, engine.reason_code or "", engine.reason)
 
 
 class FLEXTRAJ_PT_log(SidebarPanel, bpy.types.Panel):
@@ -76,7 +78,10 @@ def _draw_device(layout: Layout, context: Context, device: DeviceInfo) -> None:
     elif device.name:
         wrapped_text(layout, context, device.name, "MEMORY")
         row = layout.row(align=True)
-        row.label(text=f"{device.memory_name}: {memory_text(device)}", icon="BLANK1")
+        row.label(
+            text=f"{device.memory_name[:1].upper()}{device.memory_name[1:]}: {memory_text(device)}",
+            icon="BLANK1",
+        )
         row.operator("flextraj.look_at_device", text="", icon="FILE_REFRESH", emboss=False)
     elif device.is_being_asked:
         layout.label(text="Asking for the graphics card…", icon="SORTTIME")

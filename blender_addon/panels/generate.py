@@ -7,7 +7,6 @@ import bpy
 from ..blender_types import Context, Layout
 from ..bridge.shot_frames import ShotFrames
 from ..bridge.shot_request import find_subjects, first_problem, read_sample_settings
-from ..client.job_reports import JobStage
 from ..core.frame_mapping import FrameMap
 from ..core.frame_summary import frames_text, is_jerky
 from ..fix_button import draw_fix
@@ -88,11 +87,6 @@ class FLEXTRAJ_PT_generate(ChildPanel, bpy.types.Panel):
             row = layout.row(align=True)
             row.progress(factor=state.sampling_factor, text=state.sampling_text)
             row.operator("flextraj.cancel_job", text="", icon="X")
-        for job in state.jobs:
-            if not JobStage(job.stage).is_finished:
-                row = layout.row(align=True)
-                row.progress(factor=job.factor, text=job.text)
-                row.operator("flextraj.cancel_job", text="", icon="X").key = job.key
 
 
 class FLEXTRAJ_PT_shot(SidebarPanel, bpy.types.Panel):

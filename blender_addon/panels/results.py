@@ -23,7 +23,7 @@ _ICONS = {
     JobStage.LOST: "UNLINKED",
 }
 _THUMBNAIL_SCALE = 6.0
-_TITLE_SHARE = 0.45
+_TITLE_SHARE = 0.55
 
 
 class FLEXTRAJ_UL_jobs(RowList, bpy.types.UIList):
@@ -43,7 +43,7 @@ class FLEXTRAJ_UL_jobs(RowList, bpy.types.UIList):
             row.operator("flextraj.cancel_job", text="", icon="X", emboss=False).key = item.key
         else:
             is_draft = stage is JobStage.DONE and item.label
-            halves.label(text=item.label.title() if is_draft else stage_title(stage))
+            halves.label(text="Draft" if is_draft else stage_title(stage))
             if stage.can_be_retried:
                 row.operator("flextraj.retry_job", text="", icon="FILE_REFRESH", emboss=False).key = item.key
 
@@ -87,8 +87,7 @@ class FLEXTRAJ_PT_results(ChildPanel, bpy.types.Panel):
             FLEXTRAJ_UL_jobs.bl_idname, "", state, "jobs", state, "job_index", rows=rows, maxrows=5
         )
         stage = JobStage(job.stage)
-        if job.file:
-            wrapped_text(layout, context, f"Made in {job.file}", "FILE_BLEND")
+        wrapped_text(layout, context, job.origin, "FILE_BLEND" if job.file else "NONE")
         if not stage.is_finished:
             _draw_progress(layout, job)
         elif stage is JobStage.DONE:

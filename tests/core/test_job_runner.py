@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,7 +26,13 @@ from blender_addon.client.http_client import BackendError
 from blender_addon.client.job_records import JobRecords
 from blender_addon.client.job_reports import BackendReport, JobReport, JobStage, RenderOrder
 from blender_addon.client.job_runner import JobRunner
-from blender_addon.client.job_texts import duration_text, memory_text, progress_fraction, progress_text
+from blender_addon.client.job_texts import (
+    duration_text,
+    memory_text,
+    origin_text,
+    progress_fraction,
+    progress_text,
+)
 from blender_addon.client.messages import DeviceInfo, JobState, JobStatus, ResultKind
 from blender_addon.core.errors import ErrorCode, FlexTrajError
 from blender_addon.core.request import FitMode
@@ -379,3 +386,11 @@ def test_free_memory_is_readable() -> None:
         memory_text(DeviceInfo("GPU", "GPU memory", 24 << 30, (201 << 30) // 10)) == "20.1 of 24.0 GiB free"
     )
     assert memory_text(DeviceInfo("GPU")) == ""
+
+
+def test_jobs_of_one_subject_can_be_told_apart(tmp_path: Path) -> None:
+    made = time.mktime((2026, 3, 4, 14, 5, 0, 0, 0, -1))
+    report = JobReport(replace(order_in(tmp_path), created=made), JobStage.DONE)
+    assert origin_text(report, now=made + 60) == "preview, seed 3, 14:05"
+    yesterday = origin_text(report, "other.blend", now=made + 86_400)
+    assert yesterday == "preview, seed 3, 2026-03-04 14:05, made in other.blend"
