@@ -175,7 +175,7 @@ class JobFollower:
         """After a defect: jobs that were to be picked up when it happened can be retried."""
         for key in self.unfinished - self._active.keys():
             if key in self._known:
-                self._leave(_Job(self._known[key]), JobStage.INTERRUPTED, error)
+                self._leave(_Job(self._known[key]), JobStage.INTERRUPTED, error.message, error.code)
 
     # Sending
 
@@ -331,7 +331,7 @@ class JobFollower:
             return
         except FlexTrajError as error:
             for job in waiting:
-                self._leave(job, JobStage.INTERRUPTED, error)
+                self._leave(job, JobStage.INTERRUPTED, error.message, error.code)
         else:
             for job in waiting:
                 self._resume(job, service)
@@ -342,15 +342,15 @@ class JobFollower:
             status = service.job(job.report.job_id)
         except FlexTrajError as error:
             if is_unknown(error):
-                self._leave(job, JobStage.LOST, FlexTrajError(_UNKNOWN, ErrorCode.BACKEND))
+                self._leave(job, JobStage.LOST, _UNKNOWN, None)
             else:
-                self._leave(job, JobStage.INTERRUPTED, error)
+                self._leave(job, JobStage.INTERRUPTED, error.message, error.code)
         else:
             self._follow_from(job, status)
 
-    def _leave(self, job: _Job, stage: JobStage, error: FlexTrajError) -> None:
+    def _leave(self, job: _Job, stage: JobStage, sentence: str, code: ErrorCode | None) -> None:
         """Show why a job cannot be picked up, without noting it: the next session asks again."""
-        self._say(replace(job.report, stage=stage, message=error.message, code=error.code))
+        self._say(replace(job.report, stage=stage, message=sentence, code=code))
         self.cancelled.discard(job.key)
         self.unfinished.discard(job.key)
 

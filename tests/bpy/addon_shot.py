@@ -43,6 +43,22 @@ def use_backend(fake: FakeBackend, folder: Path) -> session.Session:
     return new
 
 
+class ShotSettings:
+    """Settings of a scene that a failed test can show after the scene was freed: Blender's own cannot."""
+
+    def __init__(self, settings: Any) -> None:
+        object.__setattr__(self, "_settings", settings)
+
+    def __repr__(self) -> str:
+        return "ShotSettings"
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(object.__getattribute__(self, "_settings"), name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(object.__getattribute__(self, "_settings"), name, value)
+
+
 def moving_cube(photo: Path) -> Any:
     """A cube that moves in front of a camera; return settings that are complete."""
     scene: Any = bpy.context.scene
@@ -55,7 +71,7 @@ def moving_cube(photo: Path) -> Any:
     bpy.ops.object.camera_add(location=(0, -6, 0), rotation=(1.5708, 0, 0))
     scene.camera = bpy.context.object
     scene.frame_set(3)
-    settings: Any = scene_settings(scene)
+    settings: Any = ShotSettings(scene_settings(scene))
     settings.source = "CHARACTER"
     settings.character = cube
     settings.photo = str(photo)
