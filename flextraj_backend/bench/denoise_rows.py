@@ -36,8 +36,8 @@ def timed_report(backbones: Sequence[Backbone], progress: Callable[[str], None])
         ratios = {backbone.value: _flops_ratios(SCALED_DOWN[backbone]) for backbone in backbones}
         timing = "; ".join(_describe(SCALED_DOWN[backbone]) for backbone in backbones)
         timing = (
-            "Seconds: SCALED DOWN, on this machine's CPU in float32 with random weights, tokens and width "
-            f"shrunk alike ({timing}): only their ratios say something, and only roughly."
+            "Seconds: SCALED DOWN, processor time of one CPU thread in float32 with random weights, tokens "
+            f"and width shrunk alike ({timing}): only their ratios say something, and only roughly."
         )
     else:
         timing = (

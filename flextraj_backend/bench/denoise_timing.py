@@ -5,7 +5,8 @@ from __future__ import annotations
 import gc
 import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -18,7 +19,7 @@ REAL_SIZE_BYTES = 40e9
 """GPU memory from which the released size is timed."""
 
 _GPU_WARM_UP, _GPU_REPEATS = 2, 7
-_CPU_REPEATS = 7
+_CPU_REPEATS = 5
 
 
 @dataclass(frozen=True)
@@ -47,20 +48,33 @@ def time_on_gpu(shape: TransformerShape, device: torch.device) -> dict[Variant, 
 
 
 def time_on_cpu(shape: TransformerShape) -> dict[Variant, StepTime]:
-    """Time every variant in float32, one step of each in turn, so that disturbances hit all alike."""
-    steps = {
-        variant: denoising_step(variant, shape, torch.device("cpu"), torch.float32) for variant in Variant
-    }
+    """Time every variant in float32, one step of each in turn, so that disturbances hit all alike.
+
+    What counts is processor time of one thread: other programs' load and threads that wait for each other
+    stay out of the ratios.
+    """
+    cpu = torch.device("cpu")
+    steps = {variant: denoising_step(variant, shape, cpu, torch.float32) for variant in Variant}
     seconds: Mapping[Variant, list[float]] = {variant: [] for variant in Variant}
-    with torch.inference_mode():
+    with torch.inference_mode(), _one_thread():
         for step in steps.values():
             _warm_up(step, 1)
         for _ in range(_CPU_REPEATS):
             for variant, step in steps.items():
-                start = time.perf_counter()
+                start = time.process_time()
                 step.run()
-                seconds[variant].append(time.perf_counter() - start)
+                seconds[variant].append(time.process_time() - start)
     return {variant: StepTime(statistics.median(times), None) for variant, times in seconds.items()}
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _time_one_on_gpu(variant: Variant, shape: TransformerShape, device: torch.device) -> StepTime:

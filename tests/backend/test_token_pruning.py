@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from toy_transformers import toy
 
-from flextraj_backend.models.backbone import TokenGrid
+from flextraj_backend.models.backbone import Backbone, TokenGrid
 from flextraj_backend.models.token_pruning import occupancy, occupied_tokens
 
 COGVIDEOX = TokenGrid(13, 30, 45)  # 49x480x720, tokens of 16 px
@@ -125,3 +127,23 @@ def test_sparse_control_saves_as_much_as_was_simulated_and_dense_control_almost_
     for points, low, high in ((5, 0.03, 0.06), (20, 0.11, 0.18), (100, 0.5, 0.65), (300, 0.88, 0.96)):
         kept = occupied_tokens(_drifting_discs(points, radius=2, seed=points), COGVIDEOX)
         assert low < occupancy(kept, COGVIDEOX) < high
+
+
+@pytest.mark.parametrize("backbone", list(Backbone))
+@torch.no_grad()
+def test_the_more_tokens_are_kept_the_closer_the_video_and_with_all_of_them_it_is_the_same(
+    backbone: Backbone,
+) -> None:
+    errors = []
+    for share in (0.05, 0.5, 0.9, 1.0):
+        model = toy(backbone, seed=1)
+        grid = model.transformer.condition_token_grid(model.latents)
+        order = torch.randperm(grid.tokens, generator=torch.Generator().manual_seed(2))
+        kept = order[: max(1, round(share * grid.tokens))].sort().values
+        model.transformer.use_condition(model.encode())
+        complete = model.predict()
+        model.transformer.use_condition(model.encode(keep=kept))
+        errors.append(float((model.predict() - complete).norm() / complete.norm()))
+    assert errors == sorted(errors, reverse=True)
+    assert errors[0] > 1e-2, "an approximation"
+    assert errors[-1] == 0
