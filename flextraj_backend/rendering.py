@@ -224,6 +224,7 @@ def _conditioning_settings(request: RenderRequest) -> ConditioningSettings:
     return ConditioningSettings(
         keep_points=request.keep_points,
         keep_frames=request.keep_frames,
+        frames=request.kept_frames,
         seed=request.seed,
         coverage=Coverage.SURFACE if request.surface else Coverage.STAMPS,
         color_cue=ColorCue.TRAJECTORY_COLORS if request.color_cue else ColorCue.OFF,

@@ -59,6 +59,7 @@ class ConditioningSettings:
         keep_points: fraction of the points kept, 0 < f <= 1 (spatial sparsity).
         keep_frames: fraction of the frames kept, 0 < f <= 1 (temporal sparsity); at least the first and the
             last.
+        frames: the frames kept, as ascending indices; None = by `keep_frames`.
         seed: of the random choice of points.
         coverage: stamps or dense surface.
         color_cue: what the colour video shows.
@@ -70,6 +71,7 @@ class ConditioningSettings:
 
     keep_points: float = 1.0
     keep_frames: float = 1.0
+    frames: tuple[int, ...] | None = None
     seed: int = 0
     coverage: Coverage = Coverage.STAMPS
     color_cue: ColorCue = ColorCue.TRAJECTORY_COLORS
@@ -119,7 +121,7 @@ class StampedFrames:
         fit: NDArray[np.float64] | None = None,
     ) -> None:
         meta = trajectories.meta
-        frames = kept_frames(trajectories.frame_count, settings.keep_frames)
+        frames = frames_kept(trajectories.frame_count, settings)
         self._trajectories = trajectories
         self._fit = fit
         self._visible = sparsify(trajectories.visible, frames, points_kept(trajectories, settings))
@@ -136,6 +138,23 @@ class StampedFrames:
         return stamp_frame(
             xy, self._visible[index], -positions[:, 2], self._half_width, meta.height, meta.width
         )
+
+
+def frames_kept(frame_count: int, settings: ConditioningSettings) -> NDArray[np.int64]:
+    """The frames that carry points, (K,) ascending indices.
+
+    Raises:
+        FlexTrajError: a frame is asked for that the set does not have.
+    """
+    if settings.frames is None:
+        return kept_frames(frame_count, settings.keep_frames)
+    frames = np.unique(np.array(settings.frames, dtype=np.int64))
+    if len(frames) == 0 or frames[0] < 0 or frames[-1] >= frame_count:
+        raise FlexTrajError(
+            f"The kept frames must be of the set's {frame_count}, 0 to {frame_count - 1}: choose others.",
+            ErrorCode.REQUEST,
+        )
+    return frames
 
 
 def points_kept(trajectories: TrajectorySet, settings: ConditioningSettings) -> NDArray[np.bool_]:

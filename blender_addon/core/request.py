@@ -7,10 +7,12 @@ import math
 import re
 from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
+from itertools import pairwise
 from typing import Any
 
 from .errors import ErrorCode, RequestError
 from .model_options import ModelOptions
+from .trajectories import MAX_FRAMES
 from .version import PROTOCOL_VERSION
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -90,6 +92,8 @@ class RenderRequest:
         pins: points of the rig that were put in their place by hand; their groups leave the fit.
         keep_points: fraction of points kept (spatial sparsity), 0 < f <= 1.
         keep_frames: fraction of frames kept (temporal sparsity), 0 < f <= 1.
+        kept_frames: the frames kept, as ascending indices of the set's frames; None = by `keep_frames`, which
+            is 1 where they are given.
         surface: dense ID video in which every covered pixel carries the ID of its surface point.
         color_cue: paint the colour video from the set's colours; otherwise it is black.
         model: how a diffusion engine runs; draft engines do not read it.
@@ -112,6 +116,7 @@ class RenderRequest:
     pins: tuple[FitPin, ...] = ()
     keep_points: float = 1.0
     keep_frames: float = 1.0
+    kept_frames: tuple[int, ...] | None = None
     surface: bool = False
     color_cue: bool = False
     model: ModelOptions = field(default_factory=ModelOptions)
@@ -156,8 +161,9 @@ class RenderRequest:
                 raise RequestError("The setting 'fit' must be 'none', 'auto' or 'given'.") from None
         if "model" in values:
             values["model"] = ModelOptions.from_dict(values["model"])
-        if isinstance(values.get("fit_matrix"), list):
-            values["fit_matrix"] = tuple(values["fit_matrix"])
+        for name in ("fit_matrix", "kept_frames"):
+            if isinstance(values.get(name), list):
+                values[name] = tuple(values[name])
         if isinstance(values.get("pins"), (list, tuple)):
             values["pins"] = tuple(map(FitPin.from_dict, values["pins"]))
         return cls(**values)
@@ -223,6 +229,7 @@ def _check(request: RenderRequest) -> None:
     for name in ("keep_points", "keep_frames"):
         value = getattr(request, name)
         must(_is_number(value) and 0 < value <= 1, f"The setting '{name}' must be above 0 and at most 1.")
+    _check_kept_frames(request.kept_frames, request.keep_frames)
     for name in ("mirror", "surface", "color_cue"):
         must(isinstance(getattr(request, name), bool), f"The setting '{name}' must be true or false.")
     must(
@@ -244,6 +251,23 @@ def _check(request: RenderRequest) -> None:
         must(
             matrix is None,
             "A fit matrix goes with fit 'given': set fit to 'given' or drop the matrix.",
+        )
+
+
+def _check_kept_frames(kept: Any, fraction: float) -> None:
+    if kept is None:
+        return
+    if not isinstance(kept, tuple) or not all(
+        type(index) is int and 0 <= index < MAX_FRAMES for index in kept
+    ):
+        raise RequestError(
+            f"The setting 'kept_frames' must be a list of whole numbers from 0 to {MAX_FRAMES - 1}."
+        )
+    if not kept or any(after <= before for before, after in pairwise(kept)):
+        raise RequestError("The kept frames must be at least one, in ascending order and each of them once.")
+    if fraction != 1:
+        raise RequestError(
+            "The kept frames are given one by one and as a fraction: drop 'kept_frames' or 'keep_frames'."
         )
 
 

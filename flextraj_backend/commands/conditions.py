@@ -14,12 +14,18 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from blender_addon.core.conditioning import ColorCue, ConditioningSettings, Coverage, stamp_half_width
+from blender_addon.core.conditioning import (
+    ColorCue,
+    ConditioningSettings,
+    Coverage,
+    frames_kept,
+    stamp_half_width,
+)
 from blender_addon.core.errors import ErrorCode, FlexTrajError
-from blender_addon.core.sparsity import kept_frames
 from blender_addon.core.trajectories import TrajectorySet
 from blender_addon.core.trajectory_file import read_trajectories
 from blender_addon.core.version import package_version
+from flextraj_backend.commands import frame_options
 from flextraj_backend.conditioning.render import render_conditioning
 from flextraj_backend.engines.base import ConditioningVideos
 from flextraj_backend.video_io import write_video
@@ -32,6 +38,7 @@ def command(
     output: Path = typer.Option(..., "-o", "--output", metavar="DIR", help="Folder for the results."),
     keep_points: float = typer.Option(1.0, metavar="F", help="Fraction of the points to keep."),
     keep_frames: float = typer.Option(1.0, metavar="F", help="Fraction of the frames to keep."),
+    kept_frames: str = frame_options.KEPT_FRAMES,
     surface: bool = typer.Option(
         False, "--surface", help="Every pixel of the surface carries an ID, not only stamps around points."
     ),
@@ -44,6 +51,7 @@ def command(
     settings = ConditioningSettings(
         keep_points=keep_points,
         keep_frames=keep_frames,
+        frames=frame_options.parse_kept_frames(kept_frames, keep_frames),
         seed=seed,
         coverage=Coverage.SURFACE if surface else Coverage.STAMPS,
         color_cue=ColorCue.TRAJECTORY_COLORS if color_cue else ColorCue.OFF,
@@ -80,7 +88,7 @@ def write_conditions(
             Progress(*columns, console=console, transient=True) as progress,
         ):
             unfinished = Path(name)
-            kept = kept_frames(frame_count, settings.keep_frames)
+            kept = frames_kept(frame_count, settings)
             task = progress.add_task("Rendering", total=len(kept))
             videos = render_conditioning(
                 trajectories, settings, on_frame=lambda done: progress.update(task, completed=done)
@@ -141,7 +149,7 @@ def _summary(
             "coverage": settings.coverage.value,
             "color_cue": settings.color_cue.value,
         },
-        "frames_kept": kept_frames(trajectories.frame_count, settings.keep_frames).tolist(),
+        "frames_kept": frames_kept(trajectories.frame_count, settings).tolist(),
         "stamp_half_width_px": half_width if settings.coverage is Coverage.STAMPS else None,
         "painted_fraction": [round(float(share), 6) for share in painted.mean(axis=(1, 2))],
         "color_painted": bool(videos.color.any()),

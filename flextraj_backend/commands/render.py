@@ -27,7 +27,7 @@ from blender_addon.core.model_options import (
 )
 from blender_addon.core.request import FitMode, RenderRequest
 from blender_addon.core.trajectory_file import read_trajectories
-from flextraj_backend.commands import model_options
+from flextraj_backend.commands import frame_options, model_options
 
 if TYPE_CHECKING:
     from flextraj_backend.engines.base import Estimate
@@ -55,6 +55,7 @@ def command(
     mask: Path | None = typer.Option(None, help="Subject mask of the photo; white = subject."),
     keep_points: float = typer.Option(1.0, help="Fraction of the points kept, above 0 to 1."),
     keep_frames: float = typer.Option(1.0, help="Fraction of the frames kept, above 0 to 1."),
+    kept_frames: str = frame_options.KEPT_FRAMES,
     surface: bool = typer.Option(False, "--surface", help="ID video without holes."),
     color_cue: bool = typer.Option(False, "--color-cue", help="Pass the points' colours on."),
     strength: float = model_options.STRENGTH,
@@ -92,6 +93,7 @@ def command(
         fit_matrix=fit_matrix,
         keep_points=keep_points,
         keep_frames=keep_frames,
+        kept_frames=frame_options.parse_kept_frames(kept_frames, keep_frames),
         surface=surface,
         color_cue=color_cue,
         model=ModelOptions(

@@ -12,11 +12,11 @@ from blender_addon.core.conditioning import (
     Coverage,
     StampedFrames,
     cue_colors,
+    frames_kept,
     points_kept,
 )
 from blender_addon.core.errors import ErrorCode, FlexTrajError
 from blender_addon.core.id_coding import trajectory_colors
-from blender_addon.core.sparsity import kept_frames
 from blender_addon.core.stamping import FrameCover, pack_colors
 from blender_addon.core.trajectories import TrajectorySet
 from flextraj_backend.conditioning.painting import paint
@@ -41,8 +41,8 @@ def render_conditioning(
         on_frame: called with the number of frames done.
 
     Raises:
-        FlexTrajError: the fit is not an invertible (2, 3) matrix of finite numbers, or there are too many
-            segments.
+        FlexTrajError: the fit is not an invertible (2, 3) matrix of finite numbers, there are too many
+            segments, or a kept frame is not one of the set's.
     """
     if fit is not None:
         fit = _checked_fit(fit)
@@ -52,7 +52,7 @@ def render_conditioning(
     id_palette = pack_colors(trajectory_colors(trajectories))
     ids = np.zeros((frame_count, meta.height, meta.width, 3), np.uint8)
     color = np.zeros_like(ids)
-    for done, frame in enumerate(kept_frames(frame_count, settings.keep_frames).tolist(), start=1):
+    for done, frame in enumerate(frames_kept(frame_count, settings).tolist(), start=1):
         cover = frame_cover(frame)
         paint(cover, ids[frame], id_palette)
         cue = cue_colors(trajectories, settings, frame)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from blender_addon.core.errors import ErrorCode, RequestError
 from blender_addon.core.request import MAX_PINS, MAX_PROMPT, FitMode, FitPin, RenderRequest
+from blender_addon.core.trajectories import MAX_FRAMES
 from blender_addon.core.version import PROTOCOL_VERSION
 
 HASH = "0123456789abcdef" * 4
@@ -34,6 +35,8 @@ def requests(draw: st.DrawFn) -> RenderRequest:
     if fit is FitMode.GIVEN:
         scale = draw(st.floats(0.01, 100))
         matrix = (scale, 0.0, draw(coefficients), 0.0, scale, draw(coefficients))
+    indices = st.sets(st.integers(0, MAX_FRAMES - 1), min_size=1, max_size=9)
+    kept = draw(st.none() | indices.map(lambda frames: tuple(sorted(frames))))
     return RenderRequest(
         trajectories=draw(hashes),
         image=draw(hashes),
@@ -49,7 +52,8 @@ def requests(draw: st.DrawFn) -> RenderRequest:
         mirror=draw(st.booleans()),
         pins=tuple(draw(pins)),
         keep_points=draw(fractions),
-        keep_frames=draw(fractions),
+        keep_frames=1.0 if kept is not None else draw(fractions),
+        kept_frames=kept,
         surface=draw(st.booleans()),
         color_cue=draw(st.booleans()),
         title=draw(st.text(max_size=40)),
@@ -191,3 +195,27 @@ def test_a_point_has_one_place_and_pins_have_a_limit() -> None:
     many = tuple(FitPin(0, point, 0.0, 0.0) for point in range(MAX_PINS + 1))
     with pytest.raises(RequestError, match="remove some"):
         RenderRequest(HASH, HASH, pins=many)
+
+
+@pytest.mark.parametrize(
+    ("kept", "sentence"),
+    [
+        ((), "at least one"),
+        ((3, 3), "each of them once"),
+        ((3, 1), "in ascending order"),
+        ((-1, 4), "whole numbers from 0"),
+        ((0, MAX_FRAMES), "whole numbers from 0"),
+        ((0, 1.5), "whole numbers from 0"),
+        ((0, True), "whole numbers from 0"),
+        ([0, 1], "must be a list"),
+    ],
+)
+def test_kept_frames_that_are_none_are_refused_in_one_sentence(kept: Any, sentence: str) -> None:
+    with pytest.raises(RequestError, match=sentence):
+        RenderRequest(HASH, HASH, kept_frames=kept)
+
+
+def test_frames_are_kept_one_by_one_or_as_a_share_but_not_both() -> None:
+    assert RenderRequest(HASH, HASH, kept_frames=(0, 12, 48)).kept_frames == (0, 12, 48)
+    with pytest.raises(RequestError, match="drop 'kept_frames' or 'keep_frames'"):
+        RenderRequest(HASH, HASH, kept_frames=(0,), keep_frames=0.5)

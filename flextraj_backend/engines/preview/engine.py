@@ -169,7 +169,8 @@ class _Job:
         self.scale = max(MIN_SCALE, float(np.sqrt(self.width * self.height / REFERENCE_AREA)))
         self.rng = np.random.default_rng(inputs.request.seed)
         self.warnings: list[str] = []
-        if min(inputs.request.keep_points, inputs.request.keep_frames) < 1:
+        request = inputs.request
+        if min(request.keep_points, request.keep_frames) < 1 or request.kept_frames is not None:
             self.warnings.append(
                 "The preview follows every point on every frame: fewer points or frames only thin out the "
                 "conditioning videos."
