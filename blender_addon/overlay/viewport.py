@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import bpy
+import numpy as np
+from numpy.typing import NDArray
 
 from ..blender_types import Context
 from ..bridge.cameras import camera_settings
@@ -138,7 +140,7 @@ class ViewportOverlay:
             return
         meta = shot.trajectories.meta
         frame = nearest_frame(meta.source_frames, context.scene.frame_current_final)
-        transform = clip_from_raster(as_matrix(_region_from_raster(context, (meta.width, meta.height))))
+        transform = clip_from_raster(as_matrix(region_from_raster(context, (meta.width, meta.height))))
         with alpha_blending():
             if video is not PreviewVideo.OFF:
                 wanted = video, conditioning_settings(scene_settings(context.scene))
@@ -200,7 +202,8 @@ def is_camera_view(context: Context) -> bool:
     return not space.use_local_camera or space.camera == camera
 
 
-def _region_from_raster(context: Context, raster: tuple[int, int]) -> Any:
+def region_from_raster(context: Context, raster: tuple[int, int]) -> NDArray[np.float64]:
+    """Map pixels of a raster (width, height) to those of a viewport in camera view, (2, 3) affine."""
     return raster_to_region(
         camera_settings(context.scene, context.scene.camera.data),
         raster,

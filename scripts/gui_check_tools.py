@@ -1,0 +1,143 @@
+"""What the steps of the window check share: waiting, photographing, pressing, and the scene.
+
+The side in Blender only: imported by `gui_check_steps.py`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import Any
+
+import bpy
+
+VALUES = json.loads(Path(os.environ["FLEXTRAJ_CHECK"]).read_text(encoding="utf-8"))
+WORK = Path(VALUES["work"])
+MODULE = "bl_ext.user_default.flextraj"
+
+Steps = Generator[None, None, None]
+context: Any = bpy.context
+operators: Any = bpy.ops
+found: dict[str, Any] = {"problem": "", "backend_pid": 0, "blender": bpy.app.version_string}
+
+
+class StepFailed(Exception):
+    pass
+
+
+def must(condition: Any, sentence: str) -> None:
+    if not condition:
+        raise StepFailed(sentence)
+
+
+def pause(seconds: float) -> Steps:
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        yield
+
+
+def wait(condition: Callable[[], Any], seconds: float, what: str) -> Steps:
+    until = time.monotonic() + seconds
+    while not condition():
+        must(time.monotonic() < until, f"{what} did not happen within {seconds:g} s.")
+        yield
+
+
+def shoot(name: str) -> Steps:
+    """Let the other side photograph the screen."""
+    yield from pause(1.2)
+    yield from ask("shot", name)
+
+
+def ask(what: str, argument: str) -> Steps:
+    """Let the other side photograph the screen or press a key, and wait until it has."""
+    request = WORK / "next.request"
+    unfinished = request.with_suffix(".part")
+    unfinished.write_text(json.dumps([what, argument]), encoding="utf-8")
+    unfinished.replace(request)
+    yield from wait(lambda: not request.exists(), 30, f"The {what} {argument}")
+
+
+def window() -> Any:
+    return context.window_manager.windows[0]
+
+
+def area_of(kind: str) -> Any:
+    return next((area for area in window().screen.areas if area.type == kind), None)
+
+
+def in_sidebar(call: Callable[[], Any]) -> Any:
+    """Call an operator as a click in the sidebar would."""
+    area = area_of("VIEW_3D")
+    region = next(region for region in area.regions if region.type == "UI")
+    with context.temp_override(window=window(), area=area, region=region):
+        return call()
+
+
+def state() -> Any:
+    return context.window_manager.flextraj
+
+
+def session() -> Any:
+    return sys.modules[f"{MODULE}.session"].current_session()
+
+
+def open_tab(tab: str = "FlexTraj") -> Steps:
+    area = area_of("VIEW_3D")
+    area.spaces.active.show_region_ui = True
+    region = next(region for region in area.regions if region.type == "UI")
+
+    def choose() -> bool:
+        try:
+            region.active_panel_category = tab
+        except (TypeError, AttributeError):
+            return False
+        area.tag_redraw()
+        return region.active_panel_category == tab
+
+    yield from wait(choose, 20, f"Opening the tab {tab}")
+
+
+def add_character() -> Any:
+    """The demo's character in its motion."""
+    sys.path.insert(0, VALUES["repository"])
+    from flextraj_backend.demo.humanoid import add_humanoid
+    from flextraj_backend.demo.motions import FPS, FRAMES, GROOVE, apply_motion
+    from flextraj_backend.demo.scene import STURDY
+
+    scene = context.scene
+    for name in ("Cube", "Camera"):
+        if name in bpy.data.objects:
+            bpy.data.objects.remove(bpy.data.objects[name])
+    scene.frame_start, scene.frame_end = 1, FRAMES
+    scene.render.fps = FPS
+    scene.render.resolution_x, scene.render.resolution_y = 720, 480
+    humanoid = add_humanoid(scene, STURDY)
+    apply_motion(humanoid.armature, GROOVE)
+    scene.frame_set(10)
+    return humanoid
+
+
+def look_through_camera() -> None:
+    area = area_of("VIEW_3D")
+    area.spaces.active.region_3d.view_perspective = "CAMERA"
+    area.spaces.active.shading.color_type = "MATERIAL"
+
+
+def measure(owner: Any, name: str, label: str) -> None:
+    """Note the longest call of a function of the add-on, which is how long it keeps the window waiting."""
+    original = getattr(owner, name)
+    found[label] = 0.0
+
+    def measured(*arguments: Any) -> Any:
+        started = time.monotonic()
+        try:
+            return original(*arguments)
+        finally:
+            found[label] = round(max(found[label], time.monotonic() - started), 4)
+
+    setattr(owner, name, measured)
