@@ -39,10 +39,11 @@ from blender_addon.core.model_options import (
     StepCache,
 )
 from flextraj_backend.engines.base import Cancelled, EngineError, EngineOutput, Progress
+from flextraj_backend.engines.diffusion import engine as diffusion_engine
 from flextraj_backend.engines.diffusion import loading, requirements
 from flextraj_backend.engines.registry import engine
 from flextraj_backend.models.backbone import Backbone
-from flextraj_backend.models.devices import LIMIT_VARIABLE
+from flextraj_backend.models.devices import GIB, LIMIT_VARIABLE, Device, DeviceKind
 from flextraj_backend.models.weights import WEIGHTS_VARIABLE
 
 BOTH = pytest.mark.parametrize("backbone", list(Backbone))
@@ -289,6 +290,21 @@ def test_missing_weights_are_a_reason_with_a_command_and_never_a_crash(
     assert maker.limits().side_multiple == 32
     with pytest.raises(FlexTrajError, match="flextraj weights"):
         maker.prepare(request(Backbone.WAN), shot())
+
+
+def test_a_gpu_that_another_job_fills_does_not_make_the_engine_unavailable(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    busy = Device(DeviceKind.CUDA, "A GPU", 80 * GIB, GIB // 2, 64 * GIB, (8, 0), 108, True, True)
+    monkeypatch.setattr(diffusion_engine, "_device", None)
+    monkeypatch.setattr(diffusion_engine, "probe_device", lambda: busy)
+    maker = engine(Backbone.WAN.value)
+    assert maker.availability().available
+    with pytest.raises(FlexTrajError, match="are free on A GPU"):
+        maker.prepare(request(Backbone.WAN), shot())
+    small = replace(busy, total_bytes=GIB // 4)
+    monkeypatch.setattr(diffusion_engine, "_device", small)
+    assert "even at the smallest setting" in maker.availability().reason
 
 
 def test_without_torch_the_reason_is_the_command_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from blender_addon.core.errors import ErrorCode, FlexTrajError
 from blender_addon.core.request import RenderRequest
 from blender_addon.core.trajectories import TrajectorySet
@@ -17,9 +19,13 @@ from flextraj_backend.engines.base import (
 from flextraj_backend.engines.diffusion.installed import check_packages, installed_model
 from flextraj_backend.engines.diffusion.planning import GenerationPlan, plan_generation
 from flextraj_backend.engines.diffusion.profiles import ModelProfile
-from flextraj_backend.models.devices import probe_device
-from flextraj_backend.models.estimates import refusal
-from flextraj_backend.models.model_sizes import RELEASED_SIZES
+from flextraj_backend.models.devices import Device, DeviceKind, probe_device
+from flextraj_backend.models.estimates import nominal_job, refusal
+from flextraj_backend.models.memory_plan import plan_memory
+from flextraj_backend.models.model_sizes import RELEASED_SIZES, ModelSizes
+
+_DRAFT_FRAMES, _DRAFT_SIZE = 25, (288, 512)
+"""The least that an engine is offered for: length, and (height, width) where the size is free."""
 
 
 class DiffusionEngine:
@@ -43,7 +49,7 @@ class DiffusionEngine:
         try:
             check_packages()
             sizes = installed_model(self._profile.backbone).sizes
-            reason = refusal(probe_device(), sizes)
+            reason = _refusal(_known_device(), sizes)
         except FlexTrajError as error:
             return Availability(False, error.message, error.code)
         except OSError as error:
@@ -83,3 +89,26 @@ class DiffusionEngine:
         check_packages()
         model = installed_model(self._profile.backbone)
         return plan_generation(self._profile, model, request, trajectories, probe_device())
+
+
+def _refusal(device: Device, sizes: ModelSizes) -> str:
+    """Why nothing of use can be made on a device: one sentence, empty where something can."""
+    nominal = nominal_job(sizes)
+    try:
+        plan_memory(sizes, nominal, device.when_idle)
+    except FlexTrajError:
+        # Where the usual clip does not fit, a draft may.
+        height, width = sizes.fixed_size or _DRAFT_SIZE
+        return refusal(device, sizes, replace(nominal, frames=_DRAFT_FRAMES, height=height, width=width))
+    return refusal(device, sizes, nominal)
+
+
+_device: Device | None = None
+
+
+def _known_device() -> Device:
+    """The device as it was found first: listing engines and submitting jobs wait for a probe but once."""
+    global _device
+    if _device is None or _device.kind is DeviceKind.NONE:
+        _device = probe_device()
+    return _device

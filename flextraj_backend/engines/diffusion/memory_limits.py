@@ -22,6 +22,7 @@ _WORDS = (
     "cannot allocate memory",
     "bad_alloc",
     "could not create a memory",
+    "could not create a primitive",
     "alloc_failed",
 )
 """How torch and its libraries say that memory ran out where they raise a plain RuntimeError."""
