@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import bpy
 
-from .bridge.compat import open_windows
+from .bridge.compat import is_rendering, open_windows
 from .core.errors import FlexTrajError
 
 
@@ -35,7 +35,7 @@ def load_frames(keys: set[str]) -> set[str]:
     They wait while Blender renders: nothing must change in the file then.
     """
     windows = open_windows()
-    if not keys or not windows or bpy.app.is_job_running("RENDER"):
+    if not keys or not windows or is_rendering():
         return set()
     for key in keys:
         with bpy.context.temp_override(window=windows[0]):

@@ -57,6 +57,11 @@ def show_scene_in_sequencer(scene: bpy.types.Scene) -> None:
         workspace.sequencer_scene = scene
 
 
+def is_rendering() -> bool:
+    """Whether Blender renders in the background of its window: nothing should change in the file then."""
+    return bool(bpy.app.is_job_running("RENDER"))
+
+
 def open_windows() -> list[bpy.types.Window]:
     """Blender's windows; background mode has one, too, which nobody sees."""
     context: Context = bpy.context

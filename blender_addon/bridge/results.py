@@ -146,17 +146,16 @@ def load_background(scene: bpy.types.Scene, video: Path, shot: FrameRange) -> bp
 
 
 def _stretch(image_user: bpy.types.ImageUser, shot: FrameRange, length: int) -> None:
-    """Let the offset grow so that the last picture falls on the shot's last frame."""
-    covered = _scene_frames(shot, length)
-    if covered == length or length < 2:
+    """Let the offset follow the scene so that each picture falls on its own scene frame."""
+    span = round(shot.last) - round(shot.first)
+    if span in (0, length - 1):
         return
-    # Blender adds the offset to the scene's frame within the duration.
-    image_user.frame_duration = max(covered, length)
+    # Blender shows the frame since the start, within the duration, plus the offset.
+    image_user.frame_duration = span + 1
+    since_start = f"clamp(frame - {round(shot.first)}, 0, {span})"
     curve: Any = image_user.driver_add("frame_offset")
     # Of the kind that Blender evaluates itself, also where Python drivers are switched off.
-    growth = (length - covered) / max(covered - 1, 1)
-    since_start = f"clamp(frame - {round(shot.first)}, 0, {max(covered - 1, 1)})"
-    curve.driver.expression = f"round({since_start} * {growth:.9f})"
+    curve.driver.expression = f"floor({since_start} * {(length - 1) / span:.9f} + 0.001) - {since_start}"
 
 
 def _show_in_image_editors(image: bpy.types.Image, shot: FrameRange, length: int) -> None:

@@ -9,6 +9,7 @@ import bpy
 from bpy.props import EnumProperty, StringProperty
 
 from ..blender_types import Context, OperatorResult
+from ..bridge.compat import is_rendering
 from ..bridge.results import load_background, load_clip, load_image, load_sequence, load_strip
 from ..client.job_folder import LOG
 from ..client.job_reports import JobReport, JobStage
@@ -78,7 +79,7 @@ class FLEXTRAJ_OT_load_result(bpy.types.Operator):
         if latest_result() is None:
             cls.poll_message_set("No video is finished yet: press Generate first")
             return False
-        if bpy.app.is_job_running("RENDER"):
+        if is_rendering():
             cls.poll_message_set("Wait until Blender has rendered")
             return False
         return True
@@ -94,7 +95,7 @@ class FLEXTRAJ_OT_load_result(bpy.types.Operator):
             if not bpy.app.background:
                 self.report({"INFO"}, "The pictures are being fetched, the Image Editor will show them")
                 return {"FINISHED"}
-            report = session.wait_for(report.key)
+            report = session.wait_for_frames(report.key)
         try:
             place = self._load(context, report, report.video or Path())
         except FlexTrajError as error:

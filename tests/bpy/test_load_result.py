@@ -12,6 +12,7 @@ bpy = pytest.importorskip("bpy")
 from addon_shot import make_video, ops, strips  # noqa: E402
 from fake_rendering import FRAMES, FakeBackend  # noqa: E402
 
+from blender_addon import session  # noqa: E402
 from blender_addon.properties import runtime_state  # noqa: E402
 
 
@@ -88,6 +89,91 @@ def test_the_video_becomes_a_movie_clip_or_an_image_once(backend: FakeBackend, s
 def test_loading_before_anything_is_finished_says_so(backend: FakeBackend) -> None:
     with pytest.raises(RuntimeError, match="No video is finished yet"):
         ops.flextraj.load_result()
+
+
+def test_a_movie_clip_starts_with_the_shot(backend: FakeBackend, shot: Any) -> None:
+    make_video()
+    ops.flextraj.load_result(target="CLIP")
+    assert bpy.data.movieclips[0].frame_start == 11
+    bpy.data.movieclips[0].frame_start = 100
+    ops.flextraj.load_result(target="CLIP")
+    # The clip is the user's since it was loaded.
+    assert bpy.data.movieclips[0].frame_start == 100
+
+
+def test_the_cameras_background_is_added_to_those_that_it_has(backend: FakeBackend, shot: Any) -> None:
+    make_video()
+    camera = bpy.context.scene.camera.data
+    mine = camera.background_images.new()
+    mine.alpha = 0.25
+    assert ops.flextraj.load_result(target="BACKGROUND") == {"FINISHED"}
+    assert camera.show_background_images
+    kept, added = camera.background_images
+    assert (kept.alpha, kept.image) == (0.25, None)
+    assert (added.image.source, added.image_user.frame_start) == ("MOVIE", 11)
+    # One picture a scene frame, so nothing is driven.
+    assert camera.animation_data is None
+
+
+@pytest.mark.parametrize("last_frame", [6, 24, 600])
+def test_the_cameras_background_keeps_step_with_the_rig(
+    backend: FakeBackend, shot: Any, last_frame: int
+) -> None:
+    shot.frame_range, shot.first_frame, shot.last_frame = "CUSTOM", 3, last_frame
+    make_video()
+    ops.flextraj.load_result(target="BACKGROUND")
+    scene = bpy.context.scene
+    camera = scene.camera
+    for picture in range(FRAMES):
+        frame = round(3 + picture * (last_frame - 3) / (FRAMES - 1))
+        scene.frame_set(frame)
+        evaluated = camera.evaluated_get(bpy.context.evaluated_depsgraph_get()).data
+        user = evaluated.background_images[0].image_user
+        # What Blender shows: the frame within the duration, plus the offset.
+        shown = min(max(frame - user.frame_start + 1, 0), user.frame_duration) + user.frame_offset
+        assert shown == pytest.approx(picture + 1, abs=1), frame
+        if picture in (0, FRAMES - 1) and last_frame > 6:
+            assert min(max(shown, 1), FRAMES) == picture + 1
+
+
+def test_a_background_needs_a_camera(backend: FakeBackend, shot: Any) -> None:
+    make_video()
+    bpy.data.objects.remove(bpy.context.scene.camera)
+    with pytest.raises(RuntimeError, match="has no camera"):
+        ops.flextraj.load_result(target="BACKGROUND")
+    assert runtime_state().error_code == "no_camera"
+
+
+def test_the_video_becomes_an_image_sequence_of_single_files(backend: FakeBackend, shot: Any) -> None:
+    make_video()
+    assert ops.flextraj.load_result(target="SEQUENCE") == {"FINISHED"}
+    image = bpy.data.images[0]
+    assert image.source == "SEQUENCE"
+    folder = Path(bpy.path.abspath(image.filepath)).parent
+    assert folder == Path(runtime_state().jobs[0].folder) / "frames"
+    assert sorted(path.name for path in folder.iterdir()) == [f"{n:04}.png" for n in range(1, FRAMES + 1)]
+    assert [row.stage for row in runtime_state().jobs] == ["done"]
+    ops.flextraj.load_result(target="SEQUENCE")
+    assert len(list(folder.parent.glob("frames*"))) == 1
+
+
+def test_pictures_that_come_while_blender_renders_wait_until_it_has(
+    backend: FakeBackend, shot: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_video()
+    current = session.current_session()
+    is_rendering = True
+    monkeypatch.setattr("blender_addon.deferred.is_rendering", lambda: is_rendering)
+    monkeypatch.setattr("blender_addon.operators.results.is_rendering", lambda: is_rendering)
+    assert not ops.flextraj.load_result.poll()
+    current.fetch_frames(runtime_state().jobs[0].key)
+    current.wait_until_idle()
+    assert session.poll_once() == pytest.approx(0.2)
+    assert len(bpy.data.images) == 0
+    is_rendering = False
+    session.poll_once()
+    assert [image.source for image in bpy.data.images] == ["SEQUENCE"]
+    assert not current.awaited_frames
 
 
 @pytest.mark.parametrize("target", ["STRIP", "CLIP", "IMAGE"])
