@@ -59,6 +59,11 @@ class FakeEngine:
                     if cancelled():
                         raise Cancelled
                     time.sleep(0.02)
+            case "wait the first time":
+                marker = Path(inputs.request.negative_prompt)
+                if not marker.exists():
+                    marker.touch()
+                    time.sleep(LONG)
             case "stubborn":
                 # With a child of its own, as an encoder would be.
                 subprocess.run([sys.executable, "-c", f"import time; time.sleep({LONG})"])
