@@ -14,7 +14,8 @@ from bpy.props import (
     StringProperty,
 )
 
-from .bridge.compat import path_options
+from . import ADDON_ID
+from .bridge.compat import forget_callbacks_at_exit, path_options
 from .bridge.shot_request import can_be_subject
 from .core.model_options import MemoryMode
 from .core.request import MAX_PROMPT, FitMode
@@ -250,6 +251,7 @@ def runtime_state() -> FlexTrajRuntime:
 
 
 def register() -> None:
+    forget_callbacks_at_exit(ADDON_ID)
     for cls in _CLASSES:
         bpy.utils.register_class(cls)
     bpy.types.Scene.flextraj = PointerProperty(type=FlexTrajSettings)  # pyright: ignore[reportAttributeAccessIssue]

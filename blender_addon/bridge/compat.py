@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 from typing import Any
 
 import bpy
@@ -41,13 +42,24 @@ def set_strip_end(strip: Any, end: int) -> None:
 
 
 def add_speed_effect(editor: Any, strip: Any, channel: int, name: str) -> Any:
-    """Add a speed effect over the whole of a strip; releases name its arguments differently."""
+    """Add a speed effect over the whole of a strip."""
     start, end = strip_span(strip)
+    known = strips_of(editor).bl_rna.functions["new_effect"].parameters.keys()
+    source = {"input1" if "input1" in known else "seq1": strip}
+    return _new_effect(editor, name, "SPEED", channel, start, end, **source)
+
+
+def add_color_strip(editor: Any, name: str, channel: int, start: int, end: int) -> Any:
+    """Add a strip of one colour that ends before frame `end`."""
+    return _new_effect(editor, name, "COLOR", channel, start, end)
+
+
+def _new_effect(editor: Any, name: str, kind: str, channel: int, start: int, end: int, **sources: Any) -> Any:
+    """Add an effect strip; releases name its length differently."""
     strips = strips_of(editor)
     known = strips.bl_rna.functions["new_effect"].parameters.keys()
     length = {"length": end - start} if "length" in known else {"frame_end": end}
-    source = {"input1" if "input1" in known else "seq1": strip}
-    return strips.new_effect(name, "SPEED", channel, start, **length, **source)
+    return strips.new_effect(name, kind, channel, start, **length, **sources)
 
 
 def show_scene_in_sequencer(scene: bpy.types.Scene) -> None:
@@ -66,3 +78,20 @@ def open_windows() -> list[bpy.types.Window]:
     """Blender's windows; background mode has one, too, which nobody sees."""
     context: Context = bpy.context
     return list(context.window_manager.windows)
+
+
+def forget_callbacks_at_exit(package: str) -> None:
+    """Let a script that uses Blender 4.2 as a Python module end without a crash.
+
+    There an annotation that holds a callback (`update`, `poll`, ...) is beyond Python's garbage collector and
+    keeps Blender's module alive until after Python has ended. Nothing can be registered any more by then.
+    """
+    if bpy.app.version < (4, 5, 0):
+        atexit.unregister(_forget_callbacks)
+        atexit.register(_forget_callbacks, package)
+
+
+def _forget_callbacks(package: str) -> None:
+    for cls in bpy.types.PropertyGroup.__subclasses__():
+        if cls.__module__.startswith(f"{package}."):
+            cls.__annotations__.clear()

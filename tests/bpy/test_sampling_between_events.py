@@ -15,6 +15,7 @@ from addon_shot import begin_sampling, make_video, ops, order_of  # noqa: E402
 from fake_rendering import FakeBackend  # noqa: E402
 
 from blender_addon import session  # noqa: E402
+from blender_addon.bridge.compat import add_color_strip  # noqa: E402
 from blender_addon.client.job_reports import JobStage  # noqa: E402
 from blender_addon.client.messages import JobState, JobStatus  # noqa: E402
 from blender_addon.core.sample_settings import SampleProgress  # noqa: E402
@@ -63,7 +64,7 @@ def test_a_render_started_while_sampling_shows_the_users_frame(
     scene = bpy.context.scene
     # The sequencer is rendered, the scene itself is not: that would ask for a graphics card.
     scene.sequence_editor_create()
-    scene.sequence_editor.strips.new_effect("red", "COLOR", 1, 1, frame_end=9)
+    add_color_strip(scene.sequence_editor, "red", 1, 1, 9)
     bpy.ops.render.render()
     assert rendered == [3]
     assert scene.frame_current == 3
@@ -79,7 +80,7 @@ def test_an_animation_rendered_while_sampling_has_its_own_frames(
     scene.render.filepath = str(tmp_path / "frame")
     scene.frame_start, scene.frame_end = 7, 9
     scene.sequence_editor_create()
-    scene.sequence_editor.strips.new_effect("red", "COLOR", 1, 1, frame_end=20)
+    add_color_strip(scene.sequence_editor, "red", 1, 1, 20)
     bpy.ops.render.render(animation=True)
     assert rendered == [7, 8, 9]
     assert scene.frame_current == 3
