@@ -11,7 +11,17 @@ from importlib import import_module
 ADDON_ID: str = __package__ or __name__
 """`bl_ext.<repository>.flextraj` as an extension, `blender_addon` in a checkout."""
 
-_PARTS = ("properties", "preferences", "session", "thumbnails", "overlay.lifecycle", "operators", "panels", "handlers")
+_PARTS = (
+    "properties",
+    "preferences",
+    "session",
+    "thumbnails",
+    "overlay.lifecycle",
+    "overlay.placement_lifecycle",
+    "operators",
+    "panels",
+    "handlers",
+)
 _registered_parts: list[str] = []
 
 

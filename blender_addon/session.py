@@ -7,8 +7,9 @@ made anew whenever a report comes or another file is loaded.
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import replace
+from typing import Any
 
 import bpy
 
@@ -16,6 +17,7 @@ from .bridge.blend_file import read_blend_file, stamp_blend_file
 from .bridge.compat import open_windows
 from .client.backend_link import BackendHandle
 from .client.backend_process import BackendPhase
+from .client.fit_runner import FitOrder, FitReport
 from .client.job_records import JobRecords
 from .client.job_reports import (
     BackendReport,
@@ -43,7 +45,7 @@ _IDLE_SECONDS = 1.0
 _HEADLESS_WAIT_SECONDS = 0.5
 _END_OF_SAMPLING_SECONDS = 2.0
 
-Sampling = Generator[SampleProgress, None, TrajectorySet]
+Sampling = Generator[SampleProgress, None, Any]
 
 
 class Session:
@@ -63,6 +65,7 @@ class Session:
         self.error_job = ""
         self.unsaved_jobs = 0
         self.awaited_frames: set[str] = set()
+        self.fits: dict[str, FitReport] = {}
         self.sampling: Sampling | None = None
         self._backend = backend
         self._file: BlendFile | None = None
@@ -205,7 +208,7 @@ class Session:
         """Take the error away that the panel shows."""
         self.error, self.error_job = None, ""
 
-    def take_reports(self, reports: list[Report]) -> list[Alert]:
+    def take_reports(self, reports: Sequence[Report | FitReport]) -> list[Alert]:
         """Store reports; return what went wrong with them while nobody waited for it."""
         alerts: list[Alert] = []
         for report in reports:
@@ -221,6 +224,8 @@ class Session:
                 case TroubleReport(key, message, code):
                     self.awaited_frames.discard(key)
                     alerts.append(Alert(FlexTrajError(message, code), key))
+                case FitReport():
+                    self.fits[report.key] = report
                 case UnsavedReport(count):
                     self.unsaved_jobs = count
         for alert in alerts:
@@ -237,6 +242,18 @@ class Session:
         if has_ended and report.stage.can_be_retried and report.code is not None:
             return [Alert(FlexTrajError(report.message, report.code), report.key)]
         return []
+
+    def submit_fit(self, order: FitOrder) -> None:
+        """Have a motion placed on a photo by the worker thread; `fits` gets the report."""
+        self.configure_backend()
+        self.runner.fit(order)
+        ensure_timer()
+
+    def wait_for_fit(self, key: str) -> FitReport:
+        """Wait for the end of a fit (headless runs)."""
+        while key not in self.fits:
+            self.take_reports(self.runner.wait(_HEADLESS_WAIT_SECONDS))
+        return self.fits.pop(key)
 
     def wait_for(self, key: str) -> JobReport:
         """Wait until a job has ended (headless runs); Ctrl-C cancels it."""
@@ -263,6 +280,12 @@ class Session:
             if settled:
                 show_session()
                 return settled[-1]
+
+    def wait_for_frames(self, key: str) -> JobReport:
+        """Wait for the pictures that `fetch_frames` asked for (headless runs)."""
+        self.wait_until_idle()
+        self.awaited_frames.discard(key)
+        return self.jobs[key]
 
     def wait_until_idle(self) -> None:
         """Wait until everything that was asked for has ended (headless runs)."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import bpy.utils.previews
+import numpy as np
+from numpy.typing import NDArray
 
 _MOST = 200
 """Icons kept at a time; the panel shows a few."""
@@ -27,6 +29,17 @@ class Thumbnails:
             self._icons.load(path, path, "IMAGE")
         return self._icons[path].icon_id
 
+    def draw(self, name: str, rgba: NDArray[np.uint8]) -> None:
+        """Make a picture (H, W, 4), top row first, the icon of a name."""
+        height, width = rgba.shape[:2]
+        icon = self._icons[name] if name in self._icons else self._icons.new(name)
+        icon.image_size = width, height
+        icon.image_pixels_float = (rgba[::-1].reshape(-1) / 255.0).tolist()
+
+    def drawn(self, name: str) -> int:
+        """The icon that was drawn for a name, 0 where there is none."""
+        return self._icons[name].icon_id if name in self._icons else 0
+
     def close(self) -> None:
         """Free the icons."""
         bpy.utils.previews.remove(self._icons)
@@ -38,6 +51,17 @@ _thumbnails: Thumbnails | None = None
 def thumbnail_icon(path: str) -> int:
     """The icon of a picture, 0 where there is none."""
     return 0 if _thumbnails is None else _thumbnails.icon(path)
+
+
+def draw_icon(name: str, rgba: NDArray[np.uint8]) -> None:
+    """Make a picture (H, W, 4) uint8, top row first, the icon of a name."""
+    if _thumbnails is not None:
+        _thumbnails.draw(name, rgba)
+
+
+def drawn_icon(name: str) -> int:
+    """The icon that was drawn for a name, 0 where there is none."""
+    return 0 if _thumbnails is None else _thumbnails.drawn(name)
 
 
 def register() -> None:

@@ -17,9 +17,11 @@ from ..client.messages import EngineInfo
 from ..core.conditioning import ColorCue, ConditioningSettings
 from ..core.errors import ErrorCode, FlexTrajError
 from ..core.model_options import MemoryMode, ModelOptions
-from ..core.request import FitMode, RenderRequest
+from ..core.request import RenderRequest
 from ..core.sample_settings import SampleMode, SampleSettings, SegmentBy
 from ..core.trajectories import TrajectorySet
+from .photo_files import image_path
+from .placement import requested_fit
 from .seg_ids import SURFACE_TYPES
 
 if TYPE_CHECKING:
@@ -131,9 +133,10 @@ def plan_shot(context: Context, settings: FlexTrajSettings, engine: EngineInfo |
     problem = first_problem(context, settings, engine)
     if problem is not None:
         raise problem
-    photo = _existing_image(settings.photo, "photo", ErrorCode.NO_PHOTO)
-    mask = _existing_image(settings.mask, "mask", ErrorCode.MASK) if settings.mask else None
+    photo = image_path(settings.photo, "photo", ErrorCode.NO_PHOTO)
+    mask = image_path(settings.mask, "mask", ErrorCode.MASK) if settings.mask else None
     sample = read_sample_settings(context, settings)
+    placed = requested_fit(context, settings, sample, chosen_size(context, settings))
     names = sample.objects
     title = names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
     request = RenderRequest(
@@ -143,7 +146,10 @@ def plan_shot(context: Context, settings: FlexTrajSettings, engine: EngineInfo |
         engine=settings.engine,
         prompt=settings.prompt,
         seed=settings.seed,
-        fit=FitMode(settings.fit),
+        fit=placed.fit,
+        fit_matrix=placed.fit_matrix,
+        mirror=placed.mirror,
+        pins=placed.pins,
         keep_points=settings.keep_points,
         keep_frames=settings.keep_frames,
         color_cue=settings.color_cue,
@@ -197,10 +203,3 @@ def conditioning_settings(settings: FlexTrajSettings) -> ConditioningSettings:
         seed=settings.seed,
         color_cue=ColorCue.TRAJECTORY_COLORS if settings.color_cue else ColorCue.OFF,
     )
-
-
-def _existing_image(text: str, what: str, code: ErrorCode) -> Path:
-    path = Path(bpy.path.abspath(text))
-    if not path.is_file():
-        raise FlexTrajError(f"The {what} {path} does not exist: choose the image again under Photo.", code)
-    return path

@@ -106,7 +106,22 @@ def sample_shot(
     """
     check_settings(settings)
     with preserved_scene(scene, view_layer):
-        frames = choose_frames(scene, settings)
+    return (yield from _sample_frames(scene, view_layer, settings, choose_frames(scene, settings)))
+
+
+def sample_first_frame(
+    scene: bpy.types.Scene, view_layer: bpy.types.ViewLayer, settings: SampleSettings
+) -> Generator[SampleProgress, None, TrajectorySet]:
+    """Like `sample_shot`, but only its first frame: the same points and silhouettes, for placing them."""
+    check_settings(settings)
+    frames = choose_frames(scene, settings)
+    first = FrameMap(frames.source_frames[:1], frames.fps)
+    return (yield from _sample_frames(scene, view_layer, settings, first))
+
+
+def _sample_frames(
+    scene: bpy.types.Scene, view_layer: bpy.types.ViewLayer, settings: SampleSettings, frames: FrameMap
+) -> Generator[SampleProgress, None, TrajectorySet]:
         frame_count = len(frames.source_frames)
         progress = SampleProgress(0, frame_count)
         yield progress
@@ -163,9 +178,9 @@ def sample_shot(
 
 
 def run_to_end(
-    steps: Generator[SampleProgress, None, TrajectorySet],
+    steps: Generator[SampleProgress, None, Value],
     on_progress: Callable[[SampleProgress], None] | None = None,
-) -> TrajectorySet:
+) -> Value:
     """Run `sample_shot` without stopping; the scene is restored also when `on_progress` raises."""
     last = None
     try:
@@ -252,7 +267,7 @@ def plan_shot(
     """Go to the first frame, choose subjects and place the points on them."""
     depsgraph = evaluate_frame(scene, view_layer, frames.source_frames[0])
     # Also the cheapest moment to find out that there is no camera.
-    read_camera(scene, _camera(scene, settings), depsgraph, settings.width, settings.height)
+    read_camera(scene, shot_camera(scene, settings), depsgraph, settings.width, settings.height)
     surfaces: list[SurfaceOwner] = [surface_owner(live) for live in reader.live_meshes(depsgraph)]
     states = reader.read(depsgraph)
     subjects = choose_subjects(scene, settings, surfaces, states)
@@ -274,7 +289,7 @@ def evaluate_frames(
             depsgraph = evaluate_frame(scene, view_layer, number)
         else:
             depsgraph = cast(bpy.types.Depsgraph, view_layer.depsgraph)
-        camera = cameras.read(_camera(scene, settings), depsgraph)
+        camera = cameras.read(shot_camera(scene, settings), depsgraph)
         states = reader.read(depsgraph)
         yield EvaluatedFrame(number, camera, states, follower.follow(states, number))
 
@@ -298,11 +313,12 @@ def _track(plan: ShotPlan, frame: EvaluatedFrame) -> TrackedFrame:
     visible = visible_points(frame.camera, world_points(frame.followed.meshes, binding), occluders)
     visible &= frame.followed.present[binding.mesh]
     is_first = frame.number == plan.frames.source_frames[0]
-    silhouette = _silhouettes(frame, occluders, plan.subjects) if is_first else None
+    silhouette = draw_silhouettes(frame.camera, frame.states, occluders, plan.subjects) if is_first else None
     return TrackedFrame(frame.camera, positions, visible, silhouette)
 
 
-def _camera(scene: bpy.types.Scene, settings: SampleSettings) -> bpy.types.Object | None:
+def shot_camera(scene: bpy.types.Scene, settings: SampleSettings) -> bpy.types.Object | None:
+    """The camera that sees the shot. Raises FlexTrajError where the one asked for is not there."""
     if settings.camera is None:
         return scene.camera
     camera = scene.objects.get(settings.camera)
@@ -318,26 +334,33 @@ def _camera(scene: bpy.types.Scene, settings: SampleSettings) -> bpy.types.Objec
 
 def _shot_cameras(scene: bpy.types.Scene, settings: SampleSettings) -> list[bpy.types.Object]:
     """Return the cameras of the shot: the chosen one, or the scene's and those its markers switch to."""
-    cameras = [_camera(scene, settings)]
+    cameras = [shot_camera(scene, settings)]
     if settings.camera is None:
         cameras += [marker.camera for marker in scene.timeline_markers]
     return [camera for camera in cameras if camera is not None]
 
 
-def _silhouettes(
-    frame: EvaluatedFrame, occluders: Sequence[OccluderMesh], subjects: Subjects
+def draw_silhouettes(
+    camera: CameraFrame,
+    states: Mapping[MeshKey, MeshState],
+    occluders: Sequence[OccluderMesh],
+    subjects: Subjects,
 ) -> NDArray[np.bool_] | None:
-    """Return each segment's exact silhouette on this frame, (S, H, W); None where it would be too large."""
+    """Return each segment's exact silhouette on a frame, (S, H, W); None where it would be too large.
+
+    Args:
+        states: every mesh that renders; `occluders` are the same in world space.
+    """
     segment_count = len(subjects.segments)
-    if segment_count * frame.camera.width * frame.camera.height > MAX_SILHOUETTE_SIZE:
+    if segment_count * camera.width * camera.height > MAX_SILHOUETTE_SIZE:
         return None
     patches_of: dict[MeshKey, list[Patch]] = {}
     for patch in subjects.patches:
         patches_of.setdefault(patch.key, []).append(patch)
     segment_of_triangle = []
-    for state in frame.states.values():
+    for state in states.values():
         segments = np.full(len(state.topology.triangles), NO_SEGMENT, dtype=np.intp)
         for patch in patches_of.get(state.key, ()):
             segments[patch.triangles] = patch.segment
         segment_of_triangle.append(segments)
-    return segment_silhouettes(frame.camera, occluders, segment_of_triangle, segment_count)
+    return segment_silhouettes(camera, occluders, segment_of_triangle, segment_count)

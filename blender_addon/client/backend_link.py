@@ -14,7 +14,7 @@ from ..core.request import RenderRequest
 from .backend_process import BackendPhase
 from .http_client import BackendError
 from .job_reports import BackendReport, Report
-from .messages import BackendHealth, DeviceInfo, EngineInfo, JobStatus, ResultKind
+from .messages import BackendHealth, DeviceInfo, EngineInfo, FitAnswer, JobStatus, ResultKind
 
 _LOG_SECONDS = 2.0
 _DEVICE_SECONDS = 1.0
@@ -32,6 +32,8 @@ class RenderService(Protocol):
     def device(self) -> DeviceInfo: ...
 
     def upload(self, source: Path | bytes, give_up: Callable[[], bool]) -> str: ...
+
+    def fit(self, request: RenderRequest, give_up: Callable[[], bool]) -> FitAnswer: ...
 
     def submit(self, request: RenderRequest, idempotency_key: str) -> JobStatus: ...
 

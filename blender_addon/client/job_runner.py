@@ -16,6 +16,7 @@ from functools import partial
 from ..core.errors import ErrorCode, FlexTrajError
 from ..core.trajectories import TrajectorySet
 from .backend_link import BackendHandle, BackendLink, GiveUp
+from .fit_runner import FitOrder, FitReport, FitRunner
 from .job_follower import JobFollower
 from .job_records import JobRecords
 from .job_reports import BlendFile, JobReport, JobStage, RenderOrder, Report, TroubleReport
@@ -38,10 +39,11 @@ class JobRunner:
         self._backend = backend
         self._poll_seconds = poll_seconds
         self._commands: queue.Queue[_Command] = queue.Queue()
-        self._reports: queue.Queue[Report] = queue.Queue()
+        self._reports: queue.Queue[Report | FitReport] = queue.Queue()
         self._closing = threading.Event()
         self._link = BackendLink(backend, self._reports.put)
         self._jobs = JobFollower(self._link, records, self._reports.put, self._closing.is_set)
+        self._fits = FitRunner(self._link, self._reports.put, self._closing.is_set)
         self._thread: threading.Thread | None = None
 
     # Main thread
@@ -49,7 +51,8 @@ class JobRunner:
     @property
     def has_work(self) -> bool:
         """Whether a job is under way, a command waits, or a report has not been collected."""
-        return bool(self._jobs.unfinished or self._commands.unfinished_tasks) or not self._reports.empty()
+        is_busy = self._jobs.unfinished or self._fits.unfinished or self._commands.unfinished_tasks
+        return bool(is_busy) or not self._reports.empty()
 
     def submit(self, order: RenderOrder, trajectories: TrajectorySet) -> None:
         """Queue a job; its reports carry `order.key`."""
@@ -62,6 +65,16 @@ class JobRunner:
         if key in self._jobs.unfinished:
             self._jobs.cancelled.add(key)
             self._send(partial(self._jobs.cancel, key))
+
+    def fit(self, order: FitOrder) -> None:
+        """Have a motion placed on a photo; the report carries `order.key`."""
+        self._fits.unfinished.add(order.key)
+        self._send(partial(self._fits.begin, order))
+
+    def cancel_fit(self, key: str) -> None:
+        """Wait no longer for a fit; its report comes nevertheless."""
+        if key in self._fits.unfinished:
+            self._fits.cancelled.add(key)
 
     def retry(self, key: str) -> None:
         """Get the results of a job that did not end well: from the backend, or by rendering it again."""
@@ -101,15 +114,15 @@ class JobRunner:
         """Ask a running backend for its free memory."""
         self._send(self._link.look_at_device)
 
-    def drain(self) -> list[Report]:
+    def drain(self) -> list[Report | FitReport]:
         """Return the reports that came since the last call, oldest first; never waits."""
-        reports: list[Report] = []
+        reports: list[Report | FitReport] = []
         with contextlib.suppress(queue.Empty):
             while True:
                 reports.append(self._reports.get_nowait())
         return reports
 
-    def wait(self, timeout: float) -> list[Report]:
+    def wait(self, timeout: float) -> list[Report | FitReport]:
         """Like `drain`, but wait up to `timeout` seconds for the first report (headless runs and tests)."""
         try:
             first = self._reports.get(timeout=timeout)

@@ -2,9 +2,43 @@
 
 from __future__ import annotations
 
-from . import backend, camera, fixes, generate, notify, overlay, photo, results, seg_ids, subjects
+from . import (
+    backend,
+    camera,
+    correct_mask,
+    edit_pins,
+    fit_to_photo,
+    fixes,
+    generate,
+    notify,
+    overlay,
+    photo,
+    photo_background,
+    place_rig,
+    results,
+    seg_ids,
+    start_frame,
+    subjects,
+)
 
-_MODULES = (subjects, seg_ids, photo, camera, overlay, generate, backend, results, notify, fixes)
+_MODULES = (
+    subjects,
+    seg_ids,
+    photo,
+    photo_background,
+    fit_to_photo,
+    place_rig,
+    start_frame,
+    correct_mask,
+    edit_pins,
+    camera,
+    overlay,
+    generate,
+    backend,
+    results,
+    notify,
+    fixes,
+)
 
 
 def register() -> None:

@@ -39,12 +39,12 @@ class FLEXTRAJ_OT_generate(SamplingOperator, bpy.types.Operator):
         self._plan = plan_shot(context, settings, current_session().engine(settings.engine))
         return self._plan.sample
 
-    def conclude(self, context: Context, trajectories: TrajectorySet) -> OperatorResult:
-        self._submit(trajectories)
+    def conclude(self, context: Context, sampled: TrajectorySet) -> OperatorResult:
+        self._submit(sampled)
         return {"FINISHED"}
 
-    def conclude_at_once(self, context: Context, trajectories: TrajectorySet) -> OperatorResult:
-        report = current_session().wait_for(self._submit(trajectories))
+    def conclude_at_once(self, context: Context, sampled: TrajectorySet) -> OperatorResult:
+        report = current_session().wait_for(self._submit(sampled))
         if report.stage is not JobStage.DONE:
             self.report({"ERROR"}, report.message or "The job was cancelled.")
             return {"CANCELLED"}

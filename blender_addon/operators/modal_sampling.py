@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import abstractmethod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import bpy
 
@@ -12,7 +12,6 @@ from ..blender_types import Context, OperatorResult
 from ..bridge.shot_sampling import run_to_end, sample_shot
 from ..core.errors import FlexTrajError
 from ..core.sample_settings import SampleProgress, SampleSettings
-from ..core.trajectories import TrajectorySet
 from ..overlay.viewport import SampledShot, viewport_overlay
 from ..properties import runtime_state
 from ..session import Sampling, current_session, show_error, show_sampling
@@ -39,24 +38,28 @@ class SamplingOperator(_Operator):
     def prepare(self, context: Context) -> SampleSettings:
         """Read and check the settings. Raises FlexTrajError with the sentence for the user."""
 
+    def start_sampling(self, context: Context, settings: SampleSettings) -> Sampling:
+        """What is sampled, step by step: the shot, or a part of it."""
+        return sample_shot(context.scene, context.view_layer, settings)
+
     @abstractmethod
-    def conclude(self, context: Context, trajectories: TrajectorySet) -> OperatorResult:
+    def conclude(self, context: Context, sampled: Any) -> OperatorResult:
         """Use what was sampled; a window waits for it."""
 
-    def conclude_at_once(self, context: Context, trajectories: TrajectorySet) -> OperatorResult:
+    def conclude_at_once(self, context: Context, sampled: Any) -> OperatorResult:
         """Use what was sampled; a script waits for all that follows. Raises FlexTrajError."""
-        return self.conclude(context, trajectories)
+        return self.conclude(context, sampled)
 
     def execute(self, context: Context) -> OperatorResult:
         session = current_session()
         try:
             self._begin(context)
-            trajectories = run_to_end(self._sampling)
+            sampled = run_to_end(self._sampling)
             session.end_sampling()
-            self._show(trajectories)
-            return self.conclude_at_once(context, trajectories)
+            self.show(sampled)
+            return self.conclude_at_once(context, sampled)
         except FlexTrajError as error:
-            return self._refuse(error)
+            return self.refuse(error)
         finally:
             session.end_sampling()
 
@@ -64,7 +67,7 @@ class SamplingOperator(_Operator):
         try:
             self._begin(context)
         except FlexTrajError as error:
-            return self._refuse(error)
+            return self.refuse(error)
         manager = context.window_manager
         self._timer = manager.event_timer_add(_TIMER_SECONDS, window=context.window)
         manager.progress_begin(0, 100)
@@ -81,20 +84,20 @@ class SamplingOperator(_Operator):
         if event.type != "TIMER":
             return {"PASS_THROUGH"}
         try:
-            trajectories = self._step(context)
+            sampled = self._step(context)
         except FlexTrajError as error:
             self._clean_up(context)
-            return self._refuse(error)
+            return self.refuse(error)
         except ReferenceError:
             return self._leave(context, "Sampling was cancelled, because its scene or an object was deleted")
         except BaseException:
             self._clean_up(context)
             raise
-        if trajectories is None:
+        if sampled is None:
             return {"RUNNING_MODAL"}
         self._clean_up(context)
-        self._show(trajectories)
-        return self.conclude(context, trajectories)
+        self.show(sampled)
+        return self.conclude(context, sampled)
 
     def cancel(self, context: Context) -> None:
         """Blender ends the operator itself, for instance because its window is closed."""
@@ -103,13 +106,13 @@ class SamplingOperator(_Operator):
     def _begin(self, context: Context) -> None:
         show_error(None)
         settings = self.prepare(context)
-        self._sampling = sample_shot(context.scene, context.view_layer, settings)
+        self._sampling = self.start_sampling(context, settings)
         self._scene_uid = context.scene.session_uid
         current_session().begin_sampling(self._sampling)
         show_sampling(SampleProgress(0, 1))
 
-    def _step(self, context: Context) -> TrajectorySet | None:
-        """Sample for a moment; return the trajectories once they are complete."""
+    def _step(self, context: Context) -> Any:
+        """Sample for a moment; return what was sampled once it is complete, None before."""
         until = time.monotonic() + _STEP_SECONDS
         try:
             progress = next(self._sampling)
@@ -124,15 +127,17 @@ class SamplingOperator(_Operator):
         )
         return None
 
-    def _show(self, trajectories: TrajectorySet) -> None:
-        viewport_overlay().show(SampledShot(self._scene_uid, trajectories))
+    def show(self, sampled: Any) -> None:
+        """Show what was sampled in the viewport."""
+        viewport_overlay().show(SampledShot(self._scene_uid, sampled))
 
     def _leave(self, context: Context, message: str) -> OperatorResult:
         self._clean_up(context)
         self.report({"INFO"}, message)
         return {"CANCELLED"}
 
-    def _refuse(self, error: FlexTrajError) -> OperatorResult:
+    def refuse(self, error: FlexTrajError) -> OperatorResult:
+        """Tell why it cannot be done."""
         show_error(error)
         self.report({"ERROR"}, error.message)
         return {"CANCELLED"}

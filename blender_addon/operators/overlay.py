@@ -38,11 +38,11 @@ class FLEXTRAJ_OT_sample_points(SamplingOperator, bpy.types.Operator):
             raise problem
         return read_sample_settings(context, settings)
 
-    def conclude(self, context: Context, trajectories: TrajectorySet) -> OperatorResult:
+    def conclude(self, context: Context, sampled: TrajectorySet) -> OperatorResult:
         overlay_settings().show_points = True
         self.report(
             {"INFO"},
-            f"Sampled {trajectories.point_count:,} points over {trajectories.frame_count} frames",
+            f"Sampled {sampled.point_count:,} points over {sampled.frame_count} frames",
         )
         return {"FINISHED"}
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from . import backend, generate, main, overlay, photo, results, subjects
+from . import backend, generate, main, overlay, photo, placement, results, subjects
 
 # The parent comes first; the order of its children is the order on the screen.
-_MODULES = (main, subjects, photo, overlay, generate, results, backend)
+_MODULES = (main, subjects, photo, placement, overlay, generate, results, backend)
 
 
 def register() -> None:

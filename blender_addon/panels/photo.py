@@ -1,13 +1,19 @@
-"""Photo: the image that will move and how the rig relates to it."""
+"""Photo: the image that will move, seen behind the rig, and its mask."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import bpy
 
 from ..blender_types import Context
+from ..bridge.photo_background import photo_background
 from ..properties import scene_settings
 from ..registration import registration_of
+from ..thumbnails import thumbnail_icon
 from .layout import ChildPanel, split_layout
+
+_THUMBNAIL_SCALE = 6.0
 
 
 class FLEXTRAJ_PT_photo(ChildPanel, bpy.types.Panel):
@@ -20,11 +26,19 @@ class FLEXTRAJ_PT_photo(ChildPanel, bpy.types.Panel):
         if not settings.photo:
             layout.operator("flextraj.pick_image", text="Choose Photo", icon="FILE_IMAGE").target = "PHOTO"
         layout.prop(settings, "photo")
-        layout.prop(settings, "mask")
-        column = layout.column(heading="Aligned")
-        column.prop(settings, "aligned", text="Rig Is Posed over It")
-        if not settings.aligned:
-            layout.prop(settings, "fit")
+        if not settings.photo:
+            return
+        path = Path(bpy.path.abspath(settings.photo))
+        if path.is_file():
+            layout.template_icon(thumbnail_icon(str(path)), scale=_THUMBNAIL_SCALE)
+        if photo_background(context.scene.camera) is None:
+            layout.operator("flextraj.show_photo", icon="IMAGE_BACKGROUND")
+        else:
+            row = layout.row(align=True)
+            row.prop(settings.placement, "photo_opacity", slider=True)
+            row.operator("flextraj.show_photo", text="", icon="FILE_REFRESH")
+            row.operator("flextraj.hide_photo", text="", icon="X")
+        layout.operator("flextraj.size_from_photo", icon="FULLSCREEN_ENTER")
 
 
 register, unregister = registration_of(FLEXTRAJ_PT_photo)

@@ -16,10 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blender_addon.core.errors import ErrorCode, FlexTrajError
+from blender_addon.core.pinned_groups import group_fits
 from blender_addon.core.placement import as_affine, compose, identity, mirror
 from blender_addon.core.request import FitMode, RenderRequest
 from blender_addon.core.trajectories import TrajectoryMeta, TrajectorySet
-from flextraj_backend.fitting.pinned_motion import group_fits, with_group_fits
+from flextraj_backend.fitting.pinned_motion import with_group_fits
 from flextraj_backend.fitting.silhouettes import group_silhouettes, overlap, union, warp_mask
 from flextraj_backend.fitting.subject_mask import (
     mask_from_person,

@@ -49,7 +49,9 @@ def test_a_photo_that_was_taken_upright_is_seen_upright(kind: str, orientation: 
     data.seek(0)
     found = read_photo_format(data)
     assert found == PhotoFormat(50, 30, orientation if kind == "JPEG" else 1)
-    assert found is not None and found.upright_size == ((30, 50) if kind == "JPEG" and orientation >= 5 else (50, 30))
+    assert found is not None
+    is_turned = kind == "JPEG" and orientation >= 5
+    assert found.upright_size == ((30, 50) if is_turned else (50, 30))
 
 
 @given(st.binary(max_size=60), st.sampled_from([b"", b"\xff\xd8", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe1"]))

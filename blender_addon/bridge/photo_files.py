@@ -1,0 +1,77 @@
+"""Photos and masks as files: where they are, how large, and a mask's pixels."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import bpy
+import numpy as np
+from numpy.typing import NDArray
+
+from ..core.errors import ErrorCode, FlexTrajError
+from ..core.photo_size import PhotoFormat, read_photo_format
+
+
+def image_path(text: str, what: str, code: ErrorCode) -> Path:
+    """The file that a path property names. Raises FlexTrajError where there is none."""
+    path = Path(bpy.path.abspath(text))
+    if not path.is_file():
+        raise FlexTrajError(f"The {what} {path} does not exist: choose the image again under Photo.", code)
+    return path
+
+
+def photo_format(path: Path) -> PhotoFormat:
+    """Size and orientation of a photo, remembered as long as the file stays. Raises FlexTrajError (IMAGE)."""
+    try:
+        changed = path.stat().st_mtime_ns
+    except OSError as error:
+        raise FlexTrajError(
+            f"The photo {path} cannot be read ({error.strerror or error}): choose another one.",
+            ErrorCode.NO_PHOTO,
+        ) from error
+    return _photo_format(path, changed)
+
+
+@lru_cache(maxsize=32)
+def _photo_format(path: Path, _changed: int) -> PhotoFormat:
+    with path.open("rb") as file:
+        found = read_photo_format(file)
+    if found is not None:
+        return found
+    image = load_image_apart(path)
+    try:
+        width, height = image.size
+    finally:
+        bpy.data.images.remove(image)
+    if not width or not height:
+        raise FlexTrajError(
+            f"{path} is not an image that Blender can read: choose a JPEG or PNG file.", ErrorCode.IMAGE
+        )
+    return PhotoFormat(width, height)
+
+
+def load_image_apart(path: Path) -> Any:
+    """Load an image as a data-block of its own, whoever else shows it. Raises FlexTrajError (IMAGE)."""
+    try:
+        return bpy.data.images.load(str(path), check_existing=False)
+    except RuntimeError as error:
+        raise FlexTrajError(
+            f"{path} cannot be read as an image: choose a JPEG or PNG file.", ErrorCode.IMAGE
+        ) from error
+
+
+def read_mask(path: Path) -> NDArray[np.bool_]:
+    """Read a mask, (H, W) bool; brighter than middle grey is subject. Raises FlexTrajError (MASK)."""
+    image = load_image_apart(path)
+    try:
+        width, height = image.size
+        if not width or not height:
+            raise FlexTrajError(f"The mask {path} cannot be read: choose another image.", ErrorCode.MASK)
+        pixels = np.empty(width * height * 4, np.float32)
+        image.pixels.foreach_get(pixels)
+    finally:
+        bpy.data.images.remove(image)
+    rows = pixels.reshape(height, width, 4)[::-1]  # Blender's first row is the lowest
+    return rows[..., :3] @ np.array([0.299, 0.587, 0.114], np.float32) > 0.5
