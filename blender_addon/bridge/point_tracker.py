@@ -14,6 +14,8 @@ from ..core.sampling import (
     check_point_count,
     sample_surface,
     sample_vertices,
+    sample_weighted_surface,
+    sample_weighted_vertices,
     surface_point_count,
     triangle_areas,
 )
@@ -24,6 +26,7 @@ from ..core.tracking import (
     bind_to_vertices,
     join_bindings,
 )
+from .density import EVEN, PointDensity
 from .evaluated_meshes import MeshKey, MeshState, MeshTopology
 from .subjects import Patch, Subjects
 
@@ -77,7 +80,10 @@ class PlacedPoints:
 
 
 def place_points(
-    subjects: Subjects, states: Mapping[MeshKey, MeshState], settings: SampleSettings
+    subjects: Subjects,
+    states: Mapping[MeshKey, MeshState],
+    settings: SampleSettings,
+    density: PointDensity = EVEN,
 ) -> PlacedPoints:
     """Place points on the subjects as they are on the current frame.
 
@@ -86,7 +92,7 @@ def place_points(
 
     Raises:
         FlexTrajError: a segment has no area (surface), no vertex (vertices), or too many for its
-            density.
+            density, or its density's weights are zero.
     """
     meshes: dict[MeshKey, tuple[int, TrackedMesh]] = {}
     end = 0
@@ -104,10 +110,11 @@ def place_points(
     for index, segment in enumerate(subjects.segments):
         patches = [patch for patch in subjects.patches if patch.segment == index]
         rng = np.random.default_rng([settings.seed, segment.id])
+        count = density.points_on(patches, settings.points)
         if settings.mode is SampleMode.SURFACE:
-            placed = _place_on_surface(patches, states, settings, rng, segment.name)
+            placed = _place_on_surface(patches, states, count, settings.density, density, rng, segment.name)
         else:
-            placed = _place_on_vertices(patches, settings, rng, segment.name)
+            placed = _place_on_vertices(patches, states, count, density, rng, segment.name)
         for patch, chosen, barycentric in placed:
             number, mesh = meshes[patch.key]
             count = len(chosen)
@@ -134,17 +141,27 @@ def place_points(
 def _place_on_surface(
     patches: list[Patch],
     states: Mapping[MeshKey, MeshState],
-    settings: SampleSettings,
+    points: int | None,
+    per_area: float | None,
+    density: PointDensity,
     rng: np.random.Generator,
     name: str,
 ) -> list[tuple[Patch, NDArray[np.int64], NDArray[np.float32] | None]]:
-    """Spread points over the patches of one segment together: (patch, triangles, barycentric weights)."""
+    """Spread points over the patches of one segment together: (patch, triangles, barycentric weights).
+
+    Args:
+        points: how many; None = `per_area`, points per square unit.
+    """
     areas = [_patch_areas(patch, states[patch.key]) for patch in patches]
     joined = np.concatenate(areas)
-    count = surface_point_count(float(joined.sum()), settings.points, settings.density)
-    if settings.points is None:
+    count = surface_point_count(float(joined.sum()), points, per_area)
+    if points is None:
         check_point_count(count, name)  # before a density of millions is allocated
-    samples = sample_surface(joined, count, rng, name)
+    if density.has_weights(patches):
+        weights = np.concatenate([density.at_corners(patch, states[patch.key]) for patch in patches])
+        samples = sample_weighted_surface(joined, weights, count, rng, name)
+    else:
+        samples = sample_surface(joined, count, rng, name)
     ends = np.cumsum([len(part) for part in areas])
     split = np.searchsorted(samples.triangle, ends)  # the samples are sorted by triangle
     placed = []
@@ -166,7 +183,12 @@ def _patch_areas(patch: Patch, state: MeshState) -> NDArray[np.float64]:
 
 
 def _place_on_vertices(
-    patches: list[Patch], settings: SampleSettings, rng: np.random.Generator, name: str
+    patches: list[Patch],
+    states: Mapping[MeshKey, MeshState],
+    points: int | None,
+    density: PointDensity,
+    rng: np.random.Generator,
+    name: str,
 ) -> list[tuple[Patch, NDArray[np.int64], NDArray[np.float32] | None]]:
     """Choose vertices of the patches of one segment together: (patch, vertices, None)."""
     ends = np.cumsum([len(patch.vertices) for patch in patches])
@@ -175,7 +197,11 @@ def _place_on_vertices(
             f"'{name}' has no vertices on the first frame: choose another object or first frame.",
             ErrorCode.GEOMETRY,
         )
-    chosen = sample_vertices(np.arange(ends[-1]), settings.points, rng)
+    if density.has_weights(patches):
+        weights = np.concatenate([density.at_vertices(patch, states[patch.key]) for patch in patches])
+        chosen = sample_weighted_vertices(weights, points, rng, name)
+    else:
+        chosen = sample_vertices(np.arange(ends[-1]), points, rng)
     split = np.searchsorted(chosen, ends)
     placed = []
     start = 0

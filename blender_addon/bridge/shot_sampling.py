@@ -25,6 +25,7 @@ from ..core.trajectories import MAX_SAMPLES, MAX_SIDE, TrajectoryMeta, Trajector
 from ..core.version import package_version
 from ..core.visibility import visible_points
 from .cameras import CameraReader, read_camera
+from .density import read_density
 from .evaluated_meshes import MeshKey, MeshReader, MeshState
 from .motion_range import motion_range
 from .occluders import occluder_meshes
@@ -224,6 +225,10 @@ def check_settings(settings: SampleSettings) -> None:
             settings.density is not None and np.isfinite(settings.density) and settings.density > 0,
             "The density must be a number of points per square unit above zero.",
         )
+    for name, points in ((wanted.name, wanted.points) for wanted in settings.densities):
+        if points is not None:
+            must(points >= 1, f"'{name}' cannot get {points} points: ask for at least 1.")
+            check_point_count(points, name)
     sides = (settings.width, settings.height)
     if sides != (None, None):
         must(
@@ -271,7 +276,8 @@ def plan_shot(
     surfaces: list[SurfaceOwner] = [surface_owner(live) for live in reader.live_meshes(depsgraph)]
     states = reader.read(depsgraph)
     subjects = choose_subjects(scene, settings, surfaces, states)
-    return ShotPlan(frames, subjects, place_points(subjects, states, settings))
+    density = read_density(scene, settings, reader.live_meshes(depsgraph))
+    return ShotPlan(frames, subjects, place_points(subjects, states, settings, density))
 
 
 def evaluate_frames(

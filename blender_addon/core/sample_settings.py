@@ -28,6 +28,22 @@ class ColorSource(StrEnum):
 
 
 @dataclass(frozen=True)
+class SubjectDensity:
+    """How many points a subject gets, and where on it.
+
+    Attributes:
+        name: an object as in `SampleSettings.objects`.
+        points: points on each of its segments; None = as on the others.
+        vertex_group: vertex group whose weights the density of its points follows, none where the weight is
+            zero; empty = even.
+    """
+
+    name: str
+    points: int | None = None
+    vertex_group: str = ""
+
+
+@dataclass(frozen=True)
 class SampleSettings:
     """One sampling job.
 
@@ -37,6 +53,7 @@ class SampleSettings:
         background: names of the objects among them that are props or ground.
         segment_by: one SegID per object, collection or material.
         points: points per segment; None = use `density` (surface) or every vertex (vertices).
+        densities: what differs for single subjects; of several on one segment the largest number counts.
         density: points per square scene unit (world space); used when `points` is None.
         mode: surface points or vertices.
         first_frame, last_frame: scene range, inclusive; None = the range of the subjects' animation (within
@@ -56,6 +73,7 @@ class SampleSettings:
     background: tuple[str, ...] = ()
     segment_by: SegmentBy = SegmentBy.OBJECT
     points: int | None = 2500
+    densities: tuple[SubjectDensity, ...] = ()
     density: float | None = None
     mode: SampleMode = SampleMode.SURFACE
     first_frame: int | None = None

@@ -92,15 +92,7 @@ def sample_surface(
             "scale above zero, or leave it out.",
             ErrorCode.GEOMETRY,
         )
-    position = (np.arange(count) + rng.random(count)) * (total / count)
-    triangle = np.searchsorted(cumulative, position, side="right")
-    # Rounding may carry the last point past the end; no point may land on a triangle without area.
-    last = int(np.searchsorted(cumulative, total, side="left"))
-    np.minimum(triangle, last, out=triangle)
-    # What is left of the position inside its triangle is uniform again: a large triangle's points are
-    # stratified across it, too.
-    area = np.asarray(areas, dtype=np.float64)[triangle]
-    across = np.clip((cumulative[triangle] - position) / area, 0.0, 1.0)
+    triangle, across = _stratified(cumulative, np.asarray(areas, dtype=np.float64), count, rng)
     along = rng.random(count)
     root = np.sqrt(across)
     barycentric = np.empty((3, count), dtype=np.float32)
@@ -108,6 +100,91 @@ def sample_surface(
     barycentric[2] = root - barycentric[1]
     barycentric[0] = 1.0 - root
     return SurfaceSamples(triangle, barycentric)
+
+
+def sample_weighted_surface(
+    areas: NDArray[np.floating],
+    corner_weights: NDArray[np.floating],
+    count: int,
+    rng: np.random.Generator,
+    name: str,
+) -> SurfaceSamples:
+    """Like `sample_surface`, but points follow weights, which run linearly over each triangle.
+
+    Args:
+        areas: (M,) area of each triangle.
+        corner_weights: (M, 3) weight at each triangle's corners, at least 0.
+
+    Raises:
+        FlexTrajError: like `sample_surface`; or the weights are zero wherever there is surface.
+    """
+    mass = np.asarray(areas, dtype=np.float64) * corner_weights.mean(axis=1)  # (M,)
+    if np.isfinite(mass).all() and areas.sum() > 0 and mass.sum() <= 0:
+        raise _unpainted(name)
+    samples = sample_surface(mass, count, rng, name)
+    # A linear density is a mix of three, each of which falls from one corner to zero at the opposite edge:
+    # choose one of them by the corners' weights, then a point by its closed form.
+    weights = corner_weights[samples.triangle].astype(np.float64)  # (N, 3)
+    ends = np.cumsum(weights, axis=1)
+    corner = (rng.random(count)[:, None] * ends[:, 2:] >= ends[:, :2]).sum(axis=1)  # (N,)
+    # The corner's own coordinate has the distribution function 3 x^2 - 2 x^3, the others share the rest.
+    own = 0.5 - np.sin(np.arcsin(np.clip(1.0 - 2.0 * rng.random(count), -1.0, 1.0)) / 3.0)
+    share = rng.random(count)
+    barycentric = np.empty((3, count), dtype=np.float32)
+    points = np.arange(count)
+    barycentric[corner, points] = own
+    barycentric[(corner + 1) % 3, points] = (1.0 - own) * share
+    barycentric[(corner + 2) % 3, points] = (1.0 - own) * (1.0 - share)
+    return SurfaceSamples(samples.triangle, barycentric)
+
+
+def _stratified(
+    cumulative: NDArray[np.float64], areas: NDArray[np.float64], count: int, rng: np.random.Generator
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Draw triangles in proportion to their areas, one from each of `count` equal strata.
+
+    Returns:
+        (N,) triangles in ascending order, and (N,) what is left of each position inside its triangle: uniform
+        in 0 to 1 again, so that a large triangle's points are stratified across it, too.
+    """
+    total = cumulative[-1]
+    position = (np.arange(count) + rng.random(count)) * (total / count)
+    triangle = np.searchsorted(cumulative, position, side="right")
+    # Rounding may carry the last point past the end; no point may land on a triangle without area.
+    last = int(np.searchsorted(cumulative, total, side="left"))
+    np.minimum(triangle, last, out=triangle)
+    return triangle, np.clip((cumulative[triangle] - position) / areas[triangle], 0.0, 1.0)
+
+
+def sample_weighted_vertices(
+    weights: NDArray[np.floating], count: int | None, rng: np.random.Generator, name: str
+) -> NDArray[np.int64]:
+    """Choose vertices by their weights without repetition, those of weight zero never, in ascending order.
+
+    Args:
+        weights: (V,) of all vertices, at least 0.
+        count: how many at most; None = all whose weight is above zero.
+        name: what the user calls their owner, for messages.
+
+    Raises:
+        FlexTrajError: all weights are zero.
+    """
+    weights = np.asarray(weights, dtype=np.float64)
+    painted = np.flatnonzero(weights > 0)
+    if len(painted) == 0:
+        raise _unpainted(name)
+    if count is None or count >= len(painted):
+        return painted
+    share = weights[painted] / weights[painted].sum()
+    return np.sort(rng.choice(painted, count, replace=False, p=share))
+
+
+def _unpainted(name: str) -> FlexTrajError:
+    return FlexTrajError(
+        f"'{name}' would get no points, the weight of its density is zero everywhere: paint some, or choose "
+        "no vertex group.",
+        ErrorCode.GEOMETRY,
+    )
 
 
 def sample_vertices(
