@@ -106,7 +106,6 @@ def sample_shot(
         FlexTrajError: see `ErrorCode`: NO_CAMERA, NO_SUBJECT, FRAME_RANGE, TOPOLOGY, GEOMETRY, REQUEST.
     """
     check_settings(settings)
-    with preserved_scene(scene, view_layer):
     return (yield from _sample_frames(scene, view_layer, settings, choose_frames(scene, settings)))
 
 
@@ -123,6 +122,7 @@ def sample_first_frame(
 def _sample_frames(
     scene: bpy.types.Scene, view_layer: bpy.types.ViewLayer, settings: SampleSettings, frames: FrameMap
 ) -> Generator[SampleProgress, None, TrajectorySet]:
+    with preserved_scene(scene, view_layer):
         frame_count = len(frames.source_frames)
         progress = SampleProgress(0, frame_count)
         yield progress
