@@ -40,14 +40,15 @@ def add_cube(name: str = "Cube", location=(0.0, 0.0, 0.0), size: float = 2.0) ->
 
 def animate_location(ob: Any, first: int, last: int, end=(2.0, 0.0, 0.0)) -> None:
     """Move linearly from where the object is."""
+    context: Any = bpy.context
+    edit = context.preferences.edit
+    before, edit.keyframe_new_interpolation_type = edit.keyframe_new_interpolation_type, "LINEAR"
     ob.keyframe_insert("location", frame=first)
     start = ob.location.copy()
     ob.location = end
     ob.keyframe_insert("location", frame=last)
     ob.location = start
-    for curve in ob.animation_data.action.fcurves:
-        for point in curve.keyframe_points:
-            point.interpolation = "LINEAR"
+    edit.keyframe_new_interpolation_type = before
 
 
 def two_cubes() -> None:

@@ -125,10 +125,16 @@ def _render_positions(folder: Path) -> np.ndarray:
     scene.cycles.max_bounces = 0
     scene.view_layers[0].use_pass_position = True
     scene.use_nodes = True
-    scene.node_tree.nodes.clear()
-    layers = scene.node_tree.nodes.new("CompositorNodeRLayers")
-    composite = scene.node_tree.nodes.new("CompositorNodeComposite")
-    scene.node_tree.links.new(layers.outputs["Position"], composite.inputs["Image"])
+    if hasattr(scene, "compositing_node_group"):
+        tree = scene.compositing_node_group = bpy.data.node_groups.new("Position", "CompositorNodeTree")
+        tree.interface.new_socket("Image", in_out="OUTPUT", socket_type="NodeSocketColor")
+        composite = tree.nodes.new("NodeGroupOutput")
+    else:  # before Blender 5.0 a scene has its own tree
+        tree = scene.node_tree
+        tree.nodes.clear()
+        composite = tree.nodes.new("CompositorNodeComposite")
+    layers = tree.nodes.new("CompositorNodeRLayers")
+    tree.links.new(layers.outputs["Position"], composite.inputs["Image"])
     settings = scene.render.image_settings
     settings.file_format, settings.color_mode, settings.color_depth = "OPEN_EXR", "RGB", "32"
     scene.render.filepath = str(folder / "position.exr")
