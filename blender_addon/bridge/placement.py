@@ -10,7 +10,18 @@ import numpy as np
 
 from ..blender_types import Context
 from ..core.errors import ErrorCode, FlexTrajError
-from ..core.placement import Affine, FitNumbers, apply, as_numbers, cover, identity, inverse, on_raster
+from ..core.placement import (
+    Affine,
+    FitNumbers,
+    apply,
+    as_numbers,
+    compose,
+    cover,
+    identity,
+    inverse,
+    mirror,
+    on_raster,
+)
 from ..core.request import FitMode, FitPin
 from ..core.sample_settings import SampleSettings
 from .cameras import camera_settings
@@ -48,6 +59,38 @@ def requested_fit(
     matrix = as_numbers(stored_fit(context, settings, raster)) if fit is FitMode.GIVEN else None
     pins = () if fit is FitMode.NONE else read_pins(settings, sample, raster)
     return RequestedFit(fit, matrix, settings.placement.mirror, pins)
+
+
+@dataclass(frozen=True)
+class KnownPlacement:
+    """Where the motion stands before anything is generated.
+
+    Attributes:
+        matrix: 2x3 affine from rig pixels to photo pixels, mirrored where asked for.
+        pins: by which groups leave it.
+    """
+
+    matrix: FitNumbers
+    pins: tuple[FitPin, ...]
+
+
+def known_placement(
+    context: Context, settings: FlexTrajSettings, raster: tuple[int, int]
+) -> KnownPlacement | None:
+    """Read the placement, None where the backend finds it only when it renders.
+
+    Raises:
+        FlexTrajError: the shot's size has changed, or there are pins, and the photo cannot be read.
+    """
+    if settings.aligned:
+        return KnownPlacement(as_numbers(identity()), ())
+    fit = FitMode(settings.fit)
+    if fit is FitMode.AUTO:
+        return None
+    matrix = stored_fit(context, settings, raster)
+    if settings.placement.mirror:
+        matrix = compose(matrix, mirror(raster[0]))
+    return KnownPlacement(as_numbers(matrix), () if fit is FitMode.NONE else pins_on_raster(settings, raster))
 
 
 def stored_fit(context: Context, settings: FlexTrajSettings, raster: tuple[int, int]) -> Affine:

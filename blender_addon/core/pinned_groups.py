@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .errors import ErrorCode, FlexTrajError
-from .placement import Affine, pinned
+from .placement import Affine, apply, compose, inverse, pinned
 from .request import FitPin
 from .trajectories import TrajectorySet
 
@@ -46,3 +46,25 @@ def group_fits(trajectories: TrajectorySet, fit: Affine, pins: Sequence[FitPin])
         group: pinned(fit, np.array([rig for rig, _ in pairs]), np.array([photo for _, photo in pairs]))
         for group, pairs in held.items()
     }
+
+
+def group_moves(trajectories: TrajectorySet, fit: Affine, fits: Mapping[int, Affine]) -> dict[int, Affine]:
+    """How the segments of groups with a fit of their own are moved before `fit` takes all of them.
+
+    Returns:
+        (2, 3) by index of the segment. Background segments stay even where they share a group's number.
+    """
+    return {
+        index: compose(inverse(fit), fits[segment.group])
+        for index, segment in enumerate(trajectories.meta.segments)
+        if not segment.background and segment.group in fits
+    }
+
+
+def moved_positions(trajectories: TrajectorySet, moves: Mapping[int, Affine]) -> NDArray[np.float32]:
+    """The positions of a set (T, N, 3) with some segments moved in the picture; depth stays."""
+    positions = trajectories.positions.copy()
+    for index, move in moves.items():
+        members = trajectories.seg_id == index
+        positions[:, members, :2] = apply(move, positions[:, members, :2])
+    return positions

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
 from .conditioning import ConditioningSettings, StampedFrames, cue_colors
 from .id_coding import trajectory_colors
+from .pinned_groups import group_fits, group_moves, moved_positions
+from .placement import Affine
+from .request import FitPin
 from .stamping import FrameCover, pack_colors
 from .trajectories import TrajectorySet
 
@@ -20,17 +26,24 @@ class VideoPreview:
         trajectories: the shot.
         settings: how its conditioning videos are made.
         fit: (2, 3) affine from pixels of the set to pixels of the photo, or None: as projected.
+        pins: groups that leave the fit for one of their own.
 
     Raises:
-        FlexTrajError: the set has more segments than ID colours can tell apart.
+        FlexTrajError: the set has more segments than ID colours can tell apart, or a pin holds a point that
+            it does not have.
     """
 
     def __init__(
         self,
         trajectories: TrajectorySet,
         settings: ConditioningSettings,
-        fit: NDArray[np.float64] | None = None,
+        fit: Affine | None = None,
+        pins: Sequence[FitPin] = (),
     ) -> None:
+        if fit is not None and pins:
+            moves = group_moves(trajectories, fit, group_fits(trajectories, fit, pins))
+            positions = moved_positions(trajectories, moves)
+            trajectories = replace(trajectories, positions=positions, silhouette=None)
         self._trajectories = trajectories
         self._settings = settings
         self._frames = StampedFrames(trajectories, settings, fit)

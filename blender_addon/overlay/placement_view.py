@@ -16,8 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..blender_types import Context
-from ..bridge.cameras import camera_settings
-from ..bridge.matrices import matrix_array
 from ..bridge.placement import pins_on_raster, stored_fit
 from ..core.errors import ErrorCode, FlexTrajError
 from ..core.outline_picture import Color, tinted_mask
@@ -25,13 +23,12 @@ from ..core.pinned_groups import group_fits
 from ..core.placement import Affine, apply, compose, mirror
 from ..core.request import FitMode, FitPin
 from ..core.trajectories import TrajectorySet
-from ..core.view_mapping import raster_to_region
 from ..properties import runtime_state, scene_settings
 from ..session import show_error
 from .gpu_drawing import alpha_blending
 from .placement_drawing import TransparentPicture, draw_circle, draw_dots, draw_lines
 from .redraw import redraw_viewports
-from .viewport import is_camera_view
+from .viewport import is_camera_view, region_from_raster
 
 SUBJECT_COLOR: Color = (255, 140, 26)
 SUBJECT_OPACITY = 0.35
@@ -254,16 +251,6 @@ def turn_off_after_failure() -> None:
     _view.forget()
     if error is not None:
         show_error(error)
-
-
-def region_from_raster(context: Context, raster: tuple[int, int]) -> Affine:
-    """From pixels of a raster to those of the region that is drawn."""
-    return raster_to_region(
-        camera_settings(context.scene, context.scene.camera.data),
-        raster,
-        matrix_array(context.region_data.window_matrix),
-        (context.region.width, context.region.height),
-    )
 
 
 def placed_fit(context: Context, rig: PlacedRig) -> Affine:

@@ -17,10 +17,12 @@ from numpy.typing import NDArray
 from ..blender_types import Context
 from ..bridge.cameras import camera_settings
 from ..bridge.matrices import matrix_array
+from ..bridge.placement import KnownPlacement, known_placement
 from ..bridge.shot_request import conditioning_settings
 from ..core.conditioning import ConditioningSettings
 from ..core.errors import ErrorCode, FlexTrajError
 from ..core.frame_cache import FrameCache
+from ..core.placement import as_affine
 from ..core.shot_drawing import ShotDrawing, nearest_frame, trail_parts
 from ..core.trajectories import TrajectorySet
 from ..core.video_preview import VideoPreview
@@ -67,10 +69,17 @@ class _PictureBuffers:
     """One of a shot's conditioning videos on the GPU, frame by frame."""
 
     def __init__(
-        self, trajectories: TrajectorySet, video: PreviewVideo, settings: ConditioningSettings
+        self,
+        trajectories: TrajectorySet,
+        video: PreviewVideo,
+        settings: ConditioningSettings,
+        placement: KnownPlacement | None,
     ) -> None:
-        self.made_for = (video, settings)
-        preview = VideoPreview(trajectories, settings)
+        self.made_for = (video, settings, placement)
+        if placement is None:
+            preview = VideoPreview(trajectories, settings)
+        else:
+            preview = VideoPreview(trajectories, settings, as_affine(placement.matrix), placement.pins)
         render = preview.ids if video is PreviewVideo.ID else preview.color
         self.frames = FrameCache(
             lambda frame: PictureBatch(render(frame)),
@@ -143,7 +152,9 @@ class ViewportOverlay:
         transform = clip_from_raster(as_matrix(region_from_raster(context, (meta.width, meta.height))))
         with alpha_blending():
             if video is not PreviewVideo.OFF:
-                wanted = video, conditioning_settings(scene_settings(context.scene))
+                shot_settings = scene_settings(context.scene)
+                placement = known_placement(context, shot_settings, (meta.width, meta.height))
+                wanted = video, conditioning_settings(context, shot_settings, meta.source_frames), placement
                 if self._pictures is None or self._pictures.made_for != wanted:
                     self._pictures = _PictureBuffers(shot.trajectories, *wanted)
                 self._pictures.frames.of(frame).draw(transform, settings.preview_opacity)

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from blender_addon.core.placement import Affine, apply, compose, inverse
+from blender_addon.core.pinned_groups import group_moves, moved_positions
+from blender_addon.core.placement import Affine
 from blender_addon.core.trajectories import TrajectorySet
 from flextraj_backend.fitting.silhouettes import warp_mask
 
@@ -21,14 +22,9 @@ def with_group_fits(trajectories: TrajectorySet, fit: Affine, fits: Mapping[int,
     """
     if not fits:
         return trajectories
-    positions = trajectories.positions.copy()
+    moves = group_moves(trajectories, fit, fits)
     silhouette = None if trajectories.silhouette is None else trajectories.silhouette.copy()
-    for index, segment in enumerate(trajectories.meta.segments):
-        if segment.background or segment.group not in fits:
-            continue
-        move = compose(inverse(fit), fits[segment.group])
-        members = trajectories.seg_id == index
-        positions[:, members, :2] = apply(move, positions[:, members, :2])
-        if silhouette is not None:
+    if silhouette is not None:
+        for index, move in moves.items():
             silhouette[index] = warp_mask(silhouette[index], move)
-    return replace(trajectories, positions=positions, silhouette=silhouette)
+    return replace(trajectories, positions=moved_positions(trajectories, moves), silhouette=silhouette)

@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 
 from blender_addon.core.conditioning import ColorCue, ConditioningSettings
+from blender_addon.core.placement import as_affine, compose, mirror
+from blender_addon.core.request import FitMode, FitPin, RenderRequest
 from blender_addon.core.trajectories import Segment, TrajectoryMeta, TrajectorySet
 from blender_addon.core.video_preview import VideoPreview
 from flextraj_backend.conditioning.render import render_conditioning
+from flextraj_backend.fitting.motion_fit import fit_motion
 
 FRAMES, COUNT, WIDTH, HEIGHT = 6, 400, 90, 60
 
@@ -59,3 +62,24 @@ def test_a_frame_that_is_not_kept_is_black(shot: TrajectorySet) -> None:
     preview = VideoPreview(shot, ConditioningSettings(keep_frames=0.4))
     painted = [bool(preview.ids(frame)[..., :3].any()) for frame in range(FRAMES)]
     assert painted == [True, False, False, False, False, True]
+
+
+def test_a_placed_and_pinned_motion_is_previewed_where_it_is_rendered(shot: TrajectorySet) -> None:
+    pins = (FitPin(0, 4, 30.0, 20.0), FitPin(0, 9, 41.0, 33.0))
+    request = RenderRequest(
+        trajectories="0" * 64,
+        image="0" * 64,
+        fit=FitMode.GIVEN,
+        fit_matrix=(0.8, 0.1, 5.0, -0.1, 0.8, 9.0),
+        mirror=True,
+        pins=pins,
+    )
+    mask = np.ones((HEIGHT, WIDTH), bool)
+    fitted = fit_motion(shot, np.zeros((HEIGHT, WIDTH, 3), np.uint8), mask, request)
+    assert fitted.pinned
+    videos = render_conditioning(fitted.trajectories, ConditioningSettings(), fitted.matrix)
+    fit = compose(as_affine(request.fit_matrix), mirror(WIDTH))
+    preview = VideoPreview(shot, ConditioningSettings(), fit, pins)
+    for frame in range(FRAMES):
+        np.testing.assert_array_equal(preview.ids(frame)[..., :3], videos.ids[frame])
+        np.testing.assert_array_equal(preview.color(frame)[..., :3], videos.color[frame])

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 bpy = pytest.importorskip("bpy")
@@ -13,9 +14,11 @@ bpy = pytest.importorskip("bpy")
 from sampling_scenes import scene, state_of_scene, two_cubes  # noqa: E402
 
 import blender_addon  # noqa: E402
-from blender_addon.bridge.shot_request import conditioning_settings  # noqa: E402
+from blender_addon.bridge.placement import known_placement, requested_fit, store_fit  # noqa: E402
+from blender_addon.bridge.shot_request import conditioning_settings, read_sample_settings  # noqa: E402
 from blender_addon.core.conditioning import ColorCue  # noqa: E402
 from blender_addon.core.errors import ErrorCode, FlexTrajError  # noqa: E402
+from blender_addon.core.placement import as_affine, compose, mirror  # noqa: E402
 from blender_addon.overlay import viewport  # noqa: E402
 from blender_addon.overlay.lifecycle import release_buffers  # noqa: E402
 from blender_addon.overlay.viewport import overlay_settings, shot_of, viewport_overlay  # noqa: E402
@@ -176,6 +179,32 @@ def test_showing_points_leaves_nothing_in_the_file(settings: Any, tmp_path: Path
 
 def test_the_preview_uses_the_panels_control(settings: Any) -> None:
     settings.keep_points, settings.keep_frames, settings.seed, settings.color_cue = 0.5, 0.25, 9, True
-    wanted = conditioning_settings(settings)
+    context: Any = bpy.context
+    wanted = conditioning_settings(context, settings, (1.0, 2.0))
     assert (wanted.keep_points, wanted.keep_frames, wanted.seed) == (0.5, 0.25, 9)
     assert wanted.color_cue is ColorCue.TRAJECTORY_COLORS
+
+
+@pytest.mark.parametrize("is_mirrored", [False, True])
+@pytest.mark.parametrize("fit", ["none", "given"])
+def test_the_preview_stands_where_generate_places_the_motion(
+    settings: Any, fit: str, is_mirrored: bool
+) -> None:
+    raster = (720, 480)
+    store_fit(settings, np.array([[0.5, 0.0, 90.0], [0.0, 0.5, 70.0]]), raster)
+    settings.fit, settings.placement.mirror = fit, is_mirrored
+    known = known_placement(bpy.context, settings, raster)
+    requested = requested_fit(bpy.context, settings, read_sample_settings(bpy.context, settings), raster)
+    expected = as_affine(requested.fit_matrix)
+    if requested.mirror:
+        expected = compose(expected, mirror(raster[0]))
+    assert known is not None
+    np.testing.assert_allclose(as_affine(known.matrix), expected)
+
+
+def test_a_place_that_the_backend_will_find_is_not_guessed(settings: Any) -> None:
+    settings.fit = "auto"
+    assert known_placement(bpy.context, settings, (720, 480)) is None
+    settings.aligned = True
+    known = known_placement(bpy.context, settings, (720, 480))
+    assert known is not None and known.matrix == (1, 0, 0, 0, 1, 0)
