@@ -15,11 +15,13 @@ from bpy.props import (
 )
 
 from . import ADDON_ID
+from .bridge.chosen_subjects import add_collection, add_subjects, can_be_subject
 from .bridge.compat import forget_callbacks_at_exit, path_options
-from .bridge.shot_request import can_be_subject
-from .core.model_options import MemoryMode
+from .core.frame_choice import FrameChoice
+from .core.model_options import MAX_STRENGTH
 from .core.request import MAX_PROMPT, FitMode
 from .core.sample_settings import SampleMode, SegmentBy
+from .model_properties import MEMORY_MODES, MODEL_CLASSES, FlexTrajModelSettings
 from .overlay.settings import FlexTrajOverlaySettings
 from .placement_properties import CLASSES as PLACEMENT_CLASSES
 from .placement_properties import FlexTrajPlacement, FlexTrajPlacementState
@@ -59,13 +61,11 @@ FITS = (
         1,
     ),
 )
-MEMORY_MODES = (
-    (MemoryMode.AUTO.value, "Automatic", "The fastest way that fits the free GPU memory", 0),
-    (MemoryMode.RESIDENT.value, "All on the GPU", "Fastest, and needs the most memory", 1),
-    (MemoryMode.MODEL_OFFLOAD.value, "One Model at a Time", "Models wait in main memory for their turn", 2),
-    (MemoryMode.GROUP_OFFLOAD.value, "Layer by Layer", "Layers wait in main memory for their turn", 3),
-    (MemoryMode.FP8_WEIGHTS.value, "8-Bit Weights", "Layer by layer, with weights of half the size", 4),
-    (MemoryMode.FP8_TILED.value, "Least Memory", "8-bit weights, and pictures decoded in tiles", 5),
+FRAME_CHOICES = (
+    (FrameChoice.SHARE.value, "Share", "A share of all frames, evenly spread", 0),
+    (FrameChoice.EVERY_NTH.value, "Every Nth", "The first frame and every n-th after it", 1),
+    (FrameChoice.KEYFRAMES.value, "Keyframes", "The frames nearest to the subjects' own keyframes", 2),
+    (FrameChoice.MARKERS.value, "Markers", "The frames nearest to the timeline's markers", 3),
 )
 
 
@@ -79,10 +79,35 @@ class FlexTrajSubject(bpy.types.PropertyGroup):
     object: PointerProperty(
         name="Object", description="Object or armature to follow", type=bpy.types.Object, poll=_is_subject
     )
+    include: BoolProperty(name="Include", description="Follow this subject", default=True)
+    points: IntProperty(
+        name="Points",
+        description="Trajectories on each of this subject's segments; 0 = as many as on the others",
+        min=0,
+        max=65_536,
+        soft_max=20_000,
+    )
+    vertex_group: StringProperty(
+        name="Density",
+        description="Vertex group whose painted weights say where the points go: many where it is red, none "
+        "where it is blue; empty = evenly",
+    )
     background: BoolProperty(
         name="Prop or Ground",
         description="Nothing in the photo corresponds to it: it only moves with the camera",
     )
+
+
+def _add_picked_object(settings: "FlexTrajSettings", _context: bpy.types.Context) -> None:
+    if settings.picked_object is not None:
+        add_subjects(settings, [settings.picked_object])
+        settings.picked_object = None
+
+
+def _add_picked_collection(settings: "FlexTrajSettings", _context: bpy.types.Context) -> None:
+    if settings.picked_collection is not None:
+        add_collection(settings, settings.picked_collection)
+        settings.picked_collection = None
 
 
 class FlexTrajSettings(bpy.types.PropertyGroup):
@@ -97,6 +122,19 @@ class FlexTrajSettings(bpy.types.PropertyGroup):
     )
     subjects: CollectionProperty(type=FlexTrajSubject)
     subject_index: IntProperty(name="Active Subject", min=0)
+    picked_object: PointerProperty(
+        name="Add Object",
+        description="Object to add to the list; a rig is added as the meshes that it deforms",
+        type=bpy.types.Object,
+        poll=_is_subject,
+        update=_add_picked_object,
+    )
+    picked_collection: PointerProperty(
+        name="Add Collection",
+        description="Collection whose objects are added to the list",
+        type=bpy.types.Collection,
+        update=_add_picked_collection,
+    )
     points: IntProperty(
         name="Points",
         description="Trajectories on each subject",
@@ -147,6 +185,26 @@ class FlexTrajSettings(bpy.types.PropertyGroup):
         max=1.0,
         subtype="FACTOR",
     )
+    frame_choice: EnumProperty(
+        name="Keep Frames",
+        description="Which frames give the engine points; the first and the last always belong to them",
+        items=FRAME_CHOICES,
+    )
+    frame_step: IntProperty(
+        name="Step", description="Keep every n-th frame of the video", default=4, min=1, soft_max=48
+    )
+    surface: BoolProperty(
+        name="Dense",
+        description="Every visible pixel of the subjects carries the ID of its nearest point, "
+        "not only a square around each point",
+    )
+    strength: FloatProperty(
+        name="Strength",
+        description="Strength of the trajectory control: 0 is the base model, 1 as trained",
+        default=1.0,
+        min=0.0,
+        max=MAX_STRENGTH,
+    )
     color_cue: BoolProperty(
         name="Colour Cue",
         description="Also give the engine the colours of the points' materials",
@@ -156,6 +214,26 @@ class FlexTrajSettings(bpy.types.PropertyGroup):
     prompt: StringProperty(
         name="Prompt", description="What the video shows, for engines that read it", maxlen=MAX_PROMPT
     )
+    negative_prompt: StringProperty(
+        name="Negative Prompt",
+        description="What the video should not show, for engines that read it",
+        maxlen=MAX_PROMPT,
+    )
+    steps: IntProperty(
+        name="Steps",
+        description="Denoising steps: more are slower and finer; 0 = as the model's authors had it",
+        min=0,
+        max=1000,
+        soft_max=100,
+    )
+    guidance: FloatProperty(
+        name="Guidance",
+        description="How closely the prompt is followed; 0 = as the model's authors had it",
+        min=0.0,
+        max=100.0,
+        soft_max=20.0,
+    )
+    model: PointerProperty(type=FlexTrajModelSettings)
     seed: IntProperty(name="Seed", description="Same scene, settings and seed, same video", min=0)
     memory: EnumProperty(
         name="GPU Memory", description="How a model's weights share the GPU's memory", items=MEMORY_MODES
@@ -232,6 +310,7 @@ class FlexTrajRuntime(bpy.types.PropertyGroup):
 
 _CLASSES = (
     *PLACEMENT_CLASSES,
+    *MODEL_CLASSES,
     FlexTrajSubject,
     FlexTrajSettings,
     FlexTrajOverlaySettings,

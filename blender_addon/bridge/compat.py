@@ -69,6 +69,17 @@ def show_scene_in_sequencer(scene: bpy.types.Scene) -> None:
         workspace.sequencer_scene = scene
 
 
+def animation_curves(action: Any, slot: Any) -> list[Any]:
+    """The F-curves of an action, of the data that a slot stands for; slots came with Blender 4.4.
+
+    The list of all curves, which 4.2 has alone, is gone since 5.0.
+    """
+    if not hasattr(action, "layers") or action.is_action_legacy:
+        return list(action.fcurves)
+    bags = (strip.channelbag(slot) for layer in action.layers for strip in layer.strips) if slot else ()
+    return [curve for bag in bags if bag is not None for curve in bag.fcurves]
+
+
 def is_rendering() -> bool:
     """Whether Blender renders in the background of its window: nothing should change in the file then."""
     return bool(bpy.app.is_job_running("RENDER"))

@@ -19,8 +19,8 @@ def motion_range(objects: Iterable[bpy.types.Object]) -> FrameRange | None:
     """
     ranges = [
         found
-        for ob in _with_movers(objects)
-        for animation in _animations(ob)
+        for ob in with_movers(objects)
+        for animation in animations_of(ob)
         for found in _animation_ranges(animation)
         if found.last > found.first
     ]
@@ -29,7 +29,7 @@ def motion_range(objects: Iterable[bpy.types.Object]) -> FrameRange | None:
     return FrameRange(min(found.first for found in ranges), max(found.last for found in ranges))
 
 
-def _with_movers(objects: Iterable[bpy.types.Object]) -> Iterator[bpy.types.Object]:
+def with_movers(objects: Iterable[bpy.types.Object]) -> Iterator[bpy.types.Object]:
     """Iterate over objects and over everything that moves them, directly or not, each once."""
     waiting = list(objects)
     seen: set[int] = set()
@@ -65,7 +65,8 @@ def _pointed_at(struct: bpy.types.bpy_struct) -> Iterator[bpy.types.Object]:
                 yield target
 
 
-def _animations(ob: bpy.types.Object) -> Iterator[bpy.types.AnimData]:
+def animations_of(ob: bpy.types.Object) -> Iterator[bpy.types.AnimData]:
+    """Iterate over the animation of an object, its data and its shape keys."""
     for owner in (ob, ob.data, getattr(ob.data, "shape_keys", None)):
         animation = getattr(owner, "animation_data", None)
         if animation is not None:
@@ -75,6 +76,12 @@ def _animations(ob: bpy.types.Object) -> Iterator[bpy.types.AnimData]:
 def _animation_ranges(animation: bpy.types.AnimData) -> Iterator[FrameRange]:
     if animation.action is not None:
         yield FrameRange(*(float(frame) for frame in animation.action.frame_range))
+    for strip in playing_strips(animation):
+        yield FrameRange(float(strip.frame_start), float(strip.frame_end))
+
+
+def playing_strips(animation: bpy.types.AnimData) -> Iterator[bpy.types.NlaStrip]:
+    """Iterate over the NLA strips that are not muted."""
     if not animation.use_nla:
         return
     solo = any(track.is_solo for track in animation.nla_tracks)
@@ -83,4 +90,4 @@ def _animation_ranges(animation: bpy.types.AnimData) -> Iterator[FrameRange]:
             continue
         for strip in track.strips:
             if not strip.mute:
-                yield FrameRange(float(strip.frame_start), float(strip.frame_end))
+                yield strip

@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import re
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-import bpy
-
 from ..blender_types import Context
 from ..client.job_reports import NOT_UPLOADED, RenderOrder
 from ..client.messages import EngineInfo
-from ..core.conditioning import ColorCue, ConditioningSettings
+from ..core.conditioning import ColorCue, ConditioningSettings, Coverage
 from ..core.errors import ErrorCode, FlexTrajError
-from ..core.model_options import MemoryMode, ModelOptions
+from ..core.frame_choice import FrameKeeping
 from ..core.request import RenderRequest
-from ..core.sample_settings import SampleMode, SampleSettings, SegmentBy
+from ..core.sample_settings import SampleMode, SampleSettings, SegmentBy, SubjectDensity
 from ..core.trajectories import TrajectorySet
+from .chosen_subjects import chosen_rows, find_subjects
+from .kept_frames import RecentFrameKeeping, read_frame_keeping
+from .model_settings import read_model_options
 from .photo_files import image_path
 from .placement import requested_fit
-from .seg_ids import SURFACE_TYPES
 
 if TYPE_CHECKING:
     from ..properties import FlexTrajSettings
@@ -39,6 +39,7 @@ class ShotPlan:
     photo: Path
     mask: Path | None
     request: RenderRequest
+    keeping: FrameKeeping
 
     def order(self, trajectories: TrajectorySet, output_folder: Path) -> RenderOrder:
         """Turn the sampled set into a render job with a folder of its own below `output_folder`."""
@@ -51,32 +52,11 @@ class ShotPlan:
             photo=self.photo,
             mask=self.mask,
             folder=output_folder / f"{time.strftime('%Y%m%d-%H%M%S')}_{slug}_{key[:6]}",
-            request=self.request,
+            request=replace(self.request, kept_frames=self.keeping.indices(frames)),
             first_frame=frames[0],
             last_frame=frames[-1],
             created=time.time(),
         )
-
-
-def can_be_subject(candidate: bpy.types.Object) -> bool:
-    """Whether an object has a surface of its own or stands for others that have."""
-    if candidate.type == "EMPTY":
-        return candidate.instance_type != "NONE"
-    return candidate.type == "ARMATURE" or candidate.type in SURFACE_TYPES
-
-
-def find_subjects(context: Context, settings: FlexTrajSettings) -> list[bpy.types.Object]:
-    """The chosen objects that exist in the scene; empty where nothing usable is chosen."""
-    chosen: list[bpy.types.Object | None]
-    if settings.source == "CHARACTER":
-        chosen = [settings.character]
-    elif settings.source == "SELECTION":
-        chosen = list(context.selected_objects)
-    else:
-        chosen = [item.object for item in settings.subjects]
-    names = context.scene.objects
-    # A deleted object stays in the file as long as the panel refers to it, so ask the scene.
-    return [ob for ob in chosen if ob is not None and can_be_subject(ob) and names.get(ob.name) == ob]
 
 
 def first_problem(
@@ -101,7 +81,7 @@ def sampling_problem(context: Context, settings: FlexTrajSettings) -> FlexTrajEr
         sentence = {
             "CHARACTER": "No character is chosen: pick its armature or mesh under Subjects.",
             "SELECTION": "Nothing usable is selected: select the character or the objects to follow.",
-            "LIST": "The list of subjects is empty: add the selected objects to it.",
+            "LIST": "The list has no subject that is included: add the selected objects to it.",
         }[settings.source]
         return FlexTrajError(sentence, ErrorCode.NO_SUBJECT)
     if context.scene.camera is None:
@@ -139,24 +119,29 @@ def plan_shot(context: Context, settings: FlexTrajSettings, engine: EngineInfo |
     placed = requested_fit(context, settings, sample, chosen_size(context, settings))
     names = sample.objects
     title = names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
+    keeping = read_frame_keeping(context, settings)
     request = RenderRequest(
         trajectories=NOT_UPLOADED,
         image=NOT_UPLOADED,
         mask=None if mask is None else NOT_UPLOADED,
         engine=settings.engine,
         prompt=settings.prompt,
+        negative_prompt=settings.negative_prompt,
+        steps=settings.steps or None,
+        guidance_scale=settings.guidance or None,
         seed=settings.seed,
         fit=placed.fit,
         fit_matrix=placed.fit_matrix,
         mirror=placed.mirror,
         pins=placed.pins,
         keep_points=settings.keep_points,
-        keep_frames=settings.keep_frames,
+        keep_frames=keeping.fraction,
+        surface=settings.surface,
         color_cue=settings.color_cue,
-        model=ModelOptions(memory=MemoryMode(settings.memory)),
+        model=read_model_options(settings),
         title=title,
     )
-    return ShotPlan(sample, title, photo, mask, request)
+    return ShotPlan(sample, title, photo, mask, request, keeping)
 
 
 def read_sample_settings(context: Context, settings: FlexTrajSettings) -> SampleSettings:
@@ -169,20 +154,19 @@ def read_sample_settings(context: Context, settings: FlexTrajSettings) -> Sample
         "CUSTOM": (settings.first_frame, settings.last_frame),
     }[settings.frame_range]
     width, height = (None, None) if settings.size == "SCENE" else chosen_size(context, settings)
-    background = tuple(
-        item.object.name
-        for item in settings.subjects
-        # The list may still hold an object that was deleted from the scene.
-        if settings.source == "LIST"
-        and item.background
-        and item.object is not None
-        and item.object.name in names
+    rows = chosen_rows(context, settings)
+    background = tuple(dict.fromkeys(row.object.name for row in rows if row.background))
+    densities = tuple(
+        SubjectDensity(row.object.name, row.points or None, row.vertex_group)
+        for row in rows
+        if row.points or row.vertex_group
     )
     return SampleSettings(
         objects=names,
         background=background,
         segment_by=SegmentBy(settings.segment_by),
         points=settings.points,
+        densities=densities,
         mode=SampleMode(settings.mode),
         first_frame=first,
         last_frame=last,
@@ -195,11 +179,23 @@ def read_sample_settings(context: Context, settings: FlexTrajSettings) -> Sample
     )
 
 
-def conditioning_settings(settings: FlexTrajSettings) -> ConditioningSettings:
-    """How the conditioning videos are made, from the panel's settings."""
+_recent_keeping = RecentFrameKeeping()
+
+
+def conditioning_settings(
+    context: Context, settings: FlexTrajSettings, source_frames: tuple[float, ...]
+) -> ConditioningSettings:
+    """How the conditioning videos are made, from the panel's settings; cheap enough for every redraw.
+
+    Args:
+        source_frames: scene frames of the sampled shot.
+    """
+    keeping = _recent_keeping.of(context, settings)
     return ConditioningSettings(
         keep_points=settings.keep_points,
-        keep_frames=settings.keep_frames,
+        keep_frames=keeping.fraction,
+        frames=keeping.indices(source_frames),
         seed=settings.seed,
+        coverage=Coverage.SURFACE if settings.surface else Coverage.STAMPS,
         color_cue=ColorCue.TRAJECTORY_COLORS if settings.color_cue else ColorCue.OFF,
     )

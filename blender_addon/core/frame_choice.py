@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
@@ -21,6 +22,40 @@ class FrameChoice(StrEnum):
     """Those nearest to the animator's keyframes."""
     MARKERS = "markers"
     """Those nearest to the timeline's markers."""
+
+
+@dataclass(frozen=True)
+class FrameKeeping:
+    """How the frames of a shot are chosen that keep their points.
+
+    Attributes:
+        choice: see `FrameChoice`.
+        share: of SHARE, above 0 to 1.
+        step: of EVERY_NTH, at least 1.
+        times: of KEYFRAMES and MARKERS, scene frames.
+    """
+
+    choice: FrameChoice = FrameChoice.SHARE
+    share: float = 1.0
+    step: int = 1
+    times: tuple[float, ...] = ()
+
+    @property
+    def fraction(self) -> float:
+        """What a request says as `keep_frames`."""
+        return self.share if self.choice is FrameChoice.SHARE else 1.0
+
+    def indices(self, source_frames: Sequence[float]) -> tuple[int, ...] | None:
+        """What a request says as `kept_frames`: None where the fraction tells it.
+
+        Args:
+            source_frames: (T) ascending scene frames of the shot.
+        """
+        if self.choice is FrameChoice.SHARE:
+            return None
+        if self.choice is FrameChoice.EVERY_NTH:
+            return every_nth(len(source_frames), self.step)
+        return frames_at(source_frames, self.times)
 
 
 def every_nth(frame_count: int, step: int) -> tuple[int, ...]:

@@ -7,8 +7,9 @@ import bpy
 from bpy.props import EnumProperty, StringProperty
 
 from ..blender_types import Context, OperatorResult
+from ..bridge.chosen_subjects import can_be_subject
 from ..bridge.compat import open_windows
-from ..bridge.shot_request import DRAFT_SIZE, can_be_subject, chosen_size, read_sample_settings
+from ..bridge.shot_request import DRAFT_SIZE, chosen_size, read_sample_settings
 from ..bridge.shot_sampling import choose_frames
 from ..client.help_commands import command_in
 from ..core.errors import ErrorCode, FlexTrajError

@@ -5,8 +5,8 @@ from __future__ import annotations
 import bpy
 
 from ..blender_types import Context, OperatorResult
+from ..bridge.chosen_subjects import find_subjects
 from ..bridge.seg_ids import assign_seg_ids
-from ..bridge.shot_request import find_subjects
 from ..core.errors import FlexTrajError
 from ..properties import scene_settings
 from ..registration import registration_of

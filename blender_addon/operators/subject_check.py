@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..blender_types import Context
-from ..bridge.shot_request import find_subjects
+from ..bridge.chosen_subjects import find_subjects
 from ..properties import scene_settings
 
 

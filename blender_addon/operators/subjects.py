@@ -5,7 +5,7 @@ from __future__ import annotations
 import bpy
 
 from ..blender_types import Context, OperatorResult
-from ..bridge.shot_request import can_be_subject
+from ..bridge.chosen_subjects import can_be_subject
 from ..properties import scene_settings
 from ..registration import registration_of
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import bpy
 
 from ..blender_types import Context, Layout
+from ..bridge.chosen_subjects import find_subjects
 from ..bridge.shot_frames import ShotFrames
-from ..bridge.shot_request import find_subjects, first_problem, read_sample_settings
+from ..bridge.shot_request import first_problem, read_sample_settings
 from ..core.frame_mapping import FrameMap
 from ..core.frame_summary import frames_text, is_jerky
 from ..fix_button import draw_fix

@@ -7,7 +7,7 @@ from typing import Any
 import bpy
 
 from ..blender_types import Context, Layout
-from ..bridge.shot_request import find_subjects
+from ..bridge.chosen_subjects import find_subjects
 from ..properties import FlexTrajSettings, scene_settings
 from ..registration import registration_of
 from .layout import ChildPanel, RowList, SidebarPanel, split_layout

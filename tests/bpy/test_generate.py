@@ -137,7 +137,7 @@ def test_a_second_job_does_not_overwrite_the_first(backend: FakeBackend, shot: A
         (lambda s: setattr(s, "character", None), "No character is chosen"),
         (lambda s: setattr(s, "photo", ""), "No photo is chosen"),
         (lambda s: setattr(bpy.context.scene, "camera", None), "The scene has no camera"),
-        (lambda s: setattr(s, "source", "LIST"), "The list of subjects is empty"),
+        (lambda s: setattr(s, "source", "LIST"), "The list has no subject that is included"),
         (
             lambda s: (setattr(s, "source", "SELECTION"), bpy.ops.object.select_all(action="DESELECT")),
             "Nothing",
