@@ -21,6 +21,7 @@ _PARTS = (
     "operators",
     "panels",
     "handlers",
+    "command_line",
 )
 _registered_parts: list[str] = []
 

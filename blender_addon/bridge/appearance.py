@@ -9,6 +9,7 @@ import bpy
 import numpy as np
 from numpy.typing import NDArray
 
+from .compat import shader_tree
 from .evaluated_meshes import LiveMesh, MeshTopology
 
 _GREY = (204, 204, 204)
@@ -111,9 +112,10 @@ def _linked_nodes(socket: bpy.types.NodeSocket) -> list[bpy.types.Node]:
 
 def _base_color_socket(material: bpy.types.Material) -> bpy.types.NodeSocketColor | None:
     """Return the colour socket of the first shader that has one, starting with Principled."""
-    if material.node_tree is None or not material.use_nodes:
+    tree = shader_tree(material)
+    if tree is None:
         return None
-    nodes = sorted(material.node_tree.nodes, key=lambda node: node.type != "BSDF_PRINCIPLED")
+    nodes = sorted(tree.nodes, key=lambda node: node.type != "BSDF_PRINCIPLED")
     for node in nodes:
         if node.type == "BSDF_PRINCIPLED" or node.type.startswith(("BSDF", "EMISSION", "BACKGROUND")):
             socket = node.inputs.get("Base Color") or node.inputs.get("Color")

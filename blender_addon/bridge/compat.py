@@ -85,6 +85,13 @@ def is_rendering() -> bool:
     return bool(bpy.app.is_job_running("RENDER"))
 
 
+def shader_tree(material: bpy.types.Material) -> bpy.types.NodeTree | None:
+    """The nodes that shade a material, None where it has none; from 5.0 on they cannot be switched off."""
+    if bpy.app.version < (5, 0, 0) and not material.use_nodes:
+        return None
+    return material.node_tree
+
+
 def open_windows() -> list[bpy.types.Window]:
     """Blender's windows; background mode has one, too, which nobody sees."""
     context: Context = bpy.context
