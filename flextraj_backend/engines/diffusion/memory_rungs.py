@@ -34,9 +34,6 @@ def place_weights(pipeline: Any, rung: MemoryMode, device: torch.device) -> None
         store_in_eight_bits(pipeline.transformer)
     if rung is MemoryMode.FP8_TILED:
         tile_vae(pipeline.vae)
-    if rung is MemoryMode.MODEL_OFFLOAD and device.type == "cpu":
-        # There is nowhere to offload to.
-        rung = MemoryMode.RESIDENT
     match rung:
         case MemoryMode.RESIDENT:
             pipeline.to(device)
