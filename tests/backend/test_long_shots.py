@@ -29,6 +29,7 @@ from flextraj_backend.engines.registry import engine
 from flextraj_backend.models.backbone import Backbone
 from flextraj_backend.models.cogvideox_pipeline import FlexTrajCogVideoXPipeline
 from flextraj_backend.models.weights import WEIGHTS_VARIABLE
+from flextraj_backend.server.eta import EtaEstimator
 
 
 @st.composite
@@ -211,3 +212,15 @@ def test_a_long_shot_can_be_cancelled_in_its_second_window(seen: Seen) -> None:
     with pytest.raises(Cancelled):
         render(29, Watcher(cancel_at=Progress("denoising", STEPS + 1, steps)))
     assert len(seen.photos) == 2
+
+
+def test_the_time_left_of_a_long_shot_counts_the_windows_to_come() -> None:
+    now = 0.0
+    eta = EtaEstimator(lambda: now)
+    eta.advance("denoising", 0, 40)
+    now = 10.0
+    assert eta.advance("denoising", 10, 40) == pytest.approx(30.0)
+    now = 12.0
+    eta.advance("decoding", 0, 4)
+    now = 16.0  # decoding, joining and encoding took a while, as they will for each window
+    assert eta.advance("denoising", 10, 40) == pytest.approx(48.0)
