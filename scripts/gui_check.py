@@ -3,7 +3,7 @@
     python scripts/gui_check.py --blender blender
     python scripts/gui_check.py --inside "chroot /srv/debian" --work /srv/shared/check
 
-Needs Xvfb, ImageMagick and xdotool beside Blender. The Blender side, `gui_check_steps.py`, works through
+Needs Xvfb, ImageMagick and xdotool beside Blender. Each act is a Blender of its own; its script works through
 the panel and asks for a screenshot after every step. Fails with a reason when a step fails, when Blender's
 log has a traceback or when a backend is left over.
 """
@@ -15,6 +15,7 @@ import json
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -26,7 +27,15 @@ from pathlib import Path
 import psutil
 from build_extension import REPOSITORY, BuildError, build, builder_of_bpy
 
+ACTS = {
+    "panel": "gui_check_steps.py",
+    "jobs": "gui_check_jobs.py",
+    "restart": "gui_check_restart.py",
+}
+"""Scripts by name, in their order: 'jobs' ends with Blender killed, 'restart' opens its file again."""
 SCREEN = "1600x1000"
+BACKEND_SECONDS = 6.0
+"""Within this time a backend notices that its Blender is gone, and stops its job."""
 _TROUBLE = ("Traceback (most recent call last)", "Error: Python", "EXCEPTION_ACCESS", "Segmentation fault")
 _BLENDERS_OWN = ("bl_pkg", "/addons_core/")
 """Parts of paths in tracebacks that come from the distribution's Blender, not from the extension."""
@@ -46,7 +55,8 @@ class Setup:
         work: folder with the same path inside and outside.
         python: the backend's interpreter.
         photo, mask: the picture to drive.
-        seconds: time limit of the whole check.
+        seconds: time limit of an act.
+        acts: what is checked, names of ACTS.
     """
 
     inside: tuple[str, ...]
@@ -56,6 +66,7 @@ class Setup:
     photo: Path
     mask: Path | None
     seconds: float
+    acts: tuple[str, ...]
 
     @property
     def shots(self) -> Path:
@@ -97,8 +108,9 @@ def run_check(setup: Setup, archive: Path) -> list[Path]:
         raise CheckError(f"The zip was not installed:\n{installed.stdout}{installed.stderr}")
     with _display(setup, environment) as display:
         environment["DISPLAY"] = display
-        _drive(setup, environment)
-    _refuse_trouble(setup.log)
+        for act in setup.acts:
+            _drive(setup, environment, ACTS[act])
+            _refuse_trouble(setup.log)
     return sorted(setup.shots.glob("*.png"))
 
 
@@ -109,8 +121,8 @@ def _prepare(setup: Setup) -> None:
             shutil.rmtree(folder)
         folder.mkdir(parents=True)
     (setup.work / "home" / "run").mkdir(mode=0o700)
-    for stale in setup.work.glob("*.request"):
-        stale.unlink()
+    for stale in (*setup.work.glob("*.request"), *setup.work.glob("*.blend"), setup.log):
+        stale.unlink(missing_ok=True)
     photo = setup.work / f"photo{setup.photo.suffix}"
     shutil.copy2(setup.photo, photo)
     mask = None
@@ -145,11 +157,11 @@ def _display(setup: Setup, environment: dict[str, str]) -> Iterator[str]:
                 server.stdout.close()
 
 
-def _drive(setup: Setup, environment: dict[str, str]) -> None:
-    steps = Path(__file__).with_name("gui_check_steps.py")
+def _drive(setup: Setup, environment: dict[str, str], script: str) -> None:
+    steps = Path(__file__).with_name(script)
     width, height = SCREEN.split("x")
     command = [*setup.inside, *setup.blender, "--window-geometry", "0", "0", width, height]
-    with setup.log.open("wb") as log:
+    with setup.log.open("ab") as log:
         blender = subprocess.Popen(
             [*command, "--python-exit-code", "3", "--python", str(steps)],
             env=environment,
@@ -175,11 +187,20 @@ def _drive(setup: Setup, environment: dict[str, str]) -> None:
     print(json.dumps(found, indent=2))
     if found["problem"]:
         raise CheckError(found["problem"])
-    if blender.returncode != 0:
+    was_to_be_killed = (setup.work / "killed").exists()
+    (setup.work / "killed").unlink(missing_ok=True)
+    if blender.returncode != (-signal.SIGKILL if was_to_be_killed else 0):
         raise CheckError(f"Blender ended with exit code {blender.returncode}; see {setup.log}.")
-    time.sleep(2.0)
-    if found["backend_pid"] and psutil.pid_exists(found["backend_pid"]):
-        raise CheckError(f"The backend (process {found['backend_pid']}) outlived Blender.")
+    _wait_for_end(found["backend_pid"])
+
+
+def _wait_for_end(backend_pid: int) -> None:
+    """Raises CheckError where the backend outlives Blender, which may have been killed."""
+    deadline = time.monotonic() + BACKEND_SECONDS
+    while backend_pid and psutil.pid_exists(backend_pid):
+        if time.monotonic() > deadline:
+            raise CheckError(f"The backend (process {backend_pid}) outlived Blender.")
+        time.sleep(0.1)
 
 
 def _serve_screenshots(setup: Setup, environment: dict[str, str], blender: subprocess.Popen[bytes]) -> None:
@@ -191,13 +212,19 @@ def _serve_screenshots(setup: Setup, environment: dict[str, str], blender: subpr
         request = setup.work / "next.request"
         if request.is_file():
             what, argument = json.loads(request.read_text(encoding="utf-8"))
-            _do(setup, environment, what, argument)
+            _do(setup, environment, blender, what, argument)
             request.unlink()
         time.sleep(0.05)
 
 
-def _do(setup: Setup, environment: dict[str, str], what: str, argument: str) -> None:
-    """Photograph the screen, press a key, or drag with the mouse, as a user's hand would."""
+def _do(
+    setup: Setup, environment: dict[str, str], blender: subprocess.Popen[bytes], what: str, argument: str
+) -> None:
+    """Photograph the screen, press a key, drag with the mouse as a user's hand would, or kill Blender."""
+    if what == "kill":
+        (setup.work / "killed").touch()
+        blender.kill()
+        return
     if what == "shot":
         commands = [["import", "-window", "root", str(setup.shots / f"{argument}.png")]]
     elif what == "key":
@@ -234,7 +261,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--extension", type=Path, help="zip to install; default: built now")
     parser.add_argument("--photo", type=Path, default=demo / "photo.jpg")
     parser.add_argument("--mask", type=Path, default=demo / "photo_mask.png")
-    parser.add_argument("--seconds", type=float, default=420.0, help="time limit")
+    parser.add_argument("--seconds", type=float, default=420.0, help="time limit of an act")
+    parser.add_argument("--acts", nargs="+", choices=ACTS, default=list(ACTS), help="what is checked")
     options = parser.parse_args(arguments)
     setup = Setup(
         inside=tuple(shlex.split(options.inside)),
@@ -244,6 +272,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         photo=options.photo,
         mask=options.mask,
         seconds=options.seconds,
+        acts=tuple(act for act in ACTS if act in options.acts),
     )
     try:
         archive = options.extension

@@ -5,13 +5,9 @@ Every step is a part of one generator that a timer resumes, so that Blender draw
 
 from __future__ import annotations
 
-import json
 import sys
 import time
-import traceback
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import bpy
 
@@ -22,7 +18,6 @@ from gui_check_tools import (
     MODULE,
     VALUES,
     WORK,
-    StepFailed,
     Steps,
     add_character,
     area_of,
@@ -33,9 +28,11 @@ from gui_check_tools import (
     look_through_camera,
     measure,
     must,
+    open_copy,
     open_tab,
     operators,
     pause,
+    run,
     session,
     shoot,
     state,
@@ -43,7 +40,6 @@ from gui_check_tools import (
     window,
 )
 
-TICK = 0.05
 VIDEO_FRAMES = 33
 """Fewer than the scene has, so that the video must be stretched on the timeline."""
 LOOK_FRAME = 12
@@ -209,42 +205,4 @@ def draw_the_rest() -> Steps:
     yield from shoot("11_preferences")
 
 
-def open_copy(panel: Any) -> Any:
-    """Register a panel that draws the same under another name, on the top level and open."""
-    members = {name: value for name, value in vars(panel).items() if name.startswith(("draw", "_draw"))}
-    place = {"bl_space_type": "VIEW_3D", "bl_region_type": "UI", "bl_category": "Check"}
-    names = {"bl_idname": panel.__name__.replace("FLEXTRAJ", "CHECK"), "bl_label": panel.bl_label}
-    copy = type(names["bl_idname"], (bpy.types.Panel,), members | place | names)
-    bpy.utils.register_class(copy)
-    return copy
-
-
-def finish(problem: str) -> None:
-    found["problem"] = problem
-    (WORK / "verdict.json").write_text(json.dumps(found), encoding="utf-8")
-    with context.temp_override(window=window()):
-        operators.wm.quit_blender()
-
-
-def run_steps() -> Callable[[], float | None]:
-    running = steps()
-
-    def tick() -> float | None:
-        try:
-            next(running)
-        except StopIteration:
-            finish("")
-            return None
-        except StepFailed as error:
-            finish(str(error))
-            return None
-        except BaseException:
-            finish(traceback.format_exc())
-            return None
-        return TICK
-
-    return tick
-
-
-context.preferences.view.show_splash = False
-bpy.app.timers.register(run_steps(), first_interval=1.0, persistent=True)
+run(steps())

@@ -1,6 +1,6 @@
 """What the steps of the window check share: waiting, photographing, pressing, and the scene.
 
-The side in Blender only: imported by `gui_check_steps.py`.
+The side in Blender only: imported by the acts.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import json
 import os
 import sys
 import time
+import traceback
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import bpy
 VALUES = json.loads(Path(os.environ["FLEXTRAJ_CHECK"]).read_text(encoding="utf-8"))
 WORK = Path(VALUES["work"])
 MODULE = "bl_ext.user_default.flextraj"
+TICK = 0.05
 
 Steps = Generator[None, None, None]
 context: Any = bpy.context
@@ -141,3 +143,51 @@ def measure(owner: Any, name: str, label: str) -> None:
             found[label] = round(max(found[label], time.monotonic() - started), 4)
 
     setattr(owner, name, measured)
+
+
+def open_copy(panel: Any) -> Any:
+    """Register a panel that draws the same under another name, on the top level and open."""
+    members = {name: value for name, value in vars(panel).items() if name.startswith(("draw", "_draw"))}
+    place = {"bl_space_type": "VIEW_3D", "bl_region_type": "UI", "bl_category": "Check"}
+    names = {"bl_idname": panel.__name__.replace("FLEXTRAJ", "CHECK"), "bl_label": panel.bl_label}
+    copy = type(names["bl_idname"], (bpy.types.Panel,), members | place | names)
+    bpy.utils.register_class(copy)
+    return copy
+
+
+def be_killed() -> Steps:
+    """Let the other side kill Blender, in the middle of whatever it does."""
+    tell_verdict("")
+    yield from ask("kill", "")
+
+
+def tell_verdict(problem: str) -> None:
+    found["problem"] = problem
+    (WORK / "verdict.json").write_text(json.dumps(found), encoding="utf-8")
+
+
+def finish(problem: str) -> None:
+    tell_verdict(problem)
+    with context.temp_override(window=window()):
+        operators.wm.quit_blender()
+
+
+def run(steps: Steps) -> None:
+    """Work through the steps of an act; Blender ends with them."""
+
+    def tick() -> float | None:
+        try:
+            next(steps)
+        except StopIteration:
+            finish("")
+            return None
+        except StepFailed as error:
+            finish(str(error))
+            return None
+        except BaseException:
+            finish(traceback.format_exc())
+            return None
+        return TICK
+
+    context.preferences.view.show_splash = False
+    bpy.app.timers.register(tick, first_interval=1.0, persistent=True)
