@@ -94,6 +94,7 @@ def hide_photo(camera: bpy.types.Object | None) -> None:
     if entry is None or camera is None:
         return
     image, data = entry.image, cast(bpy.types.Camera, camera.data)
+    entry.image = None  # removing the entry alone would leave the image its user
     data.background_images.remove(entry)
     if image.users == 0:
         bpy.data.images.remove(image)

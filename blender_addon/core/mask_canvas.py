@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from .placement import Affine, apply, inverse
 
 MAX_UNDO = 64
-MAX_CANVAS_SIDE = 1600
+MAX_CANVAS_SIDE = 1024
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 Color = tuple[int, int, int]
 
 
-def tinted_mask(mask: NDArray[np.bool_], color: Color, opacity: float, border: int = 2) -> NDArray[np.uint8]:
+def tinted_mask(mask: NDArray[np.bool_], color: Color, opacity: float, border: int) -> NDArray[np.uint8]:
     """Paint a mask.
 
     Args:

@@ -16,8 +16,7 @@ from ..bridge.placement import camera_area
 from ..core.errors import ErrorCode, FlexTrajError
 from ..core.placement import Affine, apply, inverse, scale_of
 from ..core.view_mapping import raster_to_region
-from ..overlay.placement_view import placement_view
-from ..overlay.redraw import redraw_viewports
+from ..overlay.placement_view import ToolContent, ToolDisplay, placement_view
 
 # Blender registers only the classes that are operators themselves.
 _Operator = bpy.types.Operator if TYPE_CHECKING else object
@@ -33,9 +32,11 @@ class CameraTool(_Operator):
     """An operator that listens to mouse and keys over the camera's frame.
 
     Attributes:
+        content: what is drawn below the tool's marks.
         raster: width and height of the shot; places are in its pixels.
     """
 
+    content = ToolContent.RIG_AND_SUBJECT
     raster: tuple[int, int]
     _area: Any
     _is_tool = False
@@ -47,6 +48,10 @@ class CameraTool(_Operator):
     @abstractmethod
     def draw_tool(self, to_region: Affine) -> None:
         """Draw the tool's marks; `to_region` maps pixels of the raster to those of the region."""
+
+    def display(self) -> ToolDisplay:
+        """What is drawn while the tool runs."""
+        return ToolDisplay(self.draw_tool, self.raster, self.content)
 
     @abstractmethod
     def header(self) -> str:
@@ -69,13 +74,12 @@ class CameraTool(_Operator):
                 ErrorCode.REQUEST,
             )
         self._area, self._is_tool = area, True
-        placement_view().show_tool(self.draw_tool)
         self.refresh()
 
     def refresh(self) -> None:
         """Show header and marks as they are now."""
+        placement_view().show_tool(self.display())
         self._area.header_text_set(self.header())
-        redraw_viewports()
 
     def modal_tool(self, context: Context, event: bpy.types.Event) -> OperatorResult:
         """The part of `modal` that belongs to the tool."""

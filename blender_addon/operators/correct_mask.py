@@ -19,8 +19,10 @@ from ..core.grey_png import write_new_mask
 from ..core.mask_canvas import ADD, REMOVE, MaskCanvas, PaintMode
 from ..core.outline_picture import tinted_mask
 from ..core.placement import Affine, apply, compose, cover, inverse, scale_of
-from ..overlay.placement_drawing import TransparentPicture, draw_circle, draw_rectangle
-from ..overlay.placement_view import SUBJECT_COLOR, SUBJECT_OPACITY, placement_view
+from ..core.view_mapping import as_matrix
+from ..overlay.gpu_drawing import PictureBatch, clip_from_raster
+from ..overlay.placement_drawing import draw_circle, draw_rectangle
+from ..overlay.placement_view import SUBJECT_COLOR, SUBJECT_OPACITY, ToolContent, placement_view
 from ..preferences import output_folder
 from ..properties import runtime_state, scene_settings
 from ..registration import registration_of
@@ -58,12 +60,13 @@ class FLEXTRAJ_OT_correct_mask(CameraTool, bpy.types.Operator):
         ),
     )
 
+    content = ToolContent.NOTHING
     _canvas: MaskCanvas
     _to_raster: Affine
     _pointer: NDArray[np.float64] | None = None
     _start: NDArray[np.float64] | None = None
     _mode: PaintMode | None = None
-    _picture: tuple[int, TransparentPicture] | None = None
+    _picture: tuple[int, PictureBatch] | None = None
 
     @classmethod
     def poll(cls, context: Context) -> bool:
@@ -138,8 +141,8 @@ class FLEXTRAJ_OT_correct_mask(CameraTool, bpy.types.Operator):
     def draw_tool(self, to_region: Affine) -> None:
         if self._picture is None or self._picture[0] != self._canvas.revision:
             tinted = tinted_mask(self._canvas.mask, SUBJECT_COLOR, SUBJECT_OPACITY, 1)
-            self._picture = self._canvas.revision, TransparentPicture(tinted)
-        self._picture[1].draw(compose(to_region, self._to_raster))
+            self._picture = self._canvas.revision, PictureBatch(tinted)
+        self._picture[1].draw(clip_from_raster(as_matrix(compose(to_region, self._to_raster))), 1.0)
         if self._pointer is None:
             return
         color = _REMOVE_COLOR if self._mode is REMOVE else _ADD_COLOR

@@ -9,17 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..blender_types import Context, OperatorResult
-from ..bridge.placement import pins_on_raster, sampling_key, write_pins
+from ..bridge.placement import pins_on_raster, sampling_key, store_fit, stored_fit, write_pins
 from ..core.placement import Affine, apply
-from ..core.request import MAX_PINS, FitMode, FitPin
+from ..core.request import MAX_PINS, FitPin
 from ..overlay.placement_drawing import draw_circle
 from ..overlay.placement_view import (
     PIN_RADIUS,
+    ToolContent,
+    ToolDisplay,
     can_be_pinned,
     fits_of_groups,
     placed_fit,
     placed_points,
-    placement_view,
 )
 from ..properties import scene_settings
 from ..registration import registration_of
@@ -39,6 +40,7 @@ class FLEXTRAJ_OT_edit_pins(RigTool, bpy.types.Operator):
     )
     bl_options = {"UNDO"}
 
+    content = ToolContent.RIG_AND_POINTS
     _pins: tuple[FitPin, ...]
     _fit: Affine
     _held: int | None = None
@@ -52,9 +54,8 @@ class FLEXTRAJ_OT_edit_pins(RigTool, bpy.types.Operator):
         self._fit = placed_fit(context, self.rig)
         self._held = self._hovered = None
 
-    def start_tool(self, context: Context) -> None:
-        super().start_tool(context)
-        placement_view().show_tool(self.draw_tool, self._pins)
+    def display(self) -> ToolDisplay:
+        return replace(super().display(), pins=self._pins)
 
     def header(self) -> str:
         return (
@@ -81,16 +82,14 @@ class FLEXTRAJ_OT_edit_pins(RigTool, bpy.types.Operator):
             self._held = self._hovered = None
         else:
             return False
-        placement_view().show_tool(self.draw_tool, self._pins)
         return True
 
     def confirm(self, context: Context) -> OperatorResult:
         settings = scene_settings(context.scene)
-        if FitMode(settings.fit) is FitMode.NONE and self._pins:
-            # "Unaligned" sends no placement; the pins are one.
-            settings.fit = FitMode.AUTO.value
+        if self._pins:
+            # The pins were set against what was shown: that is what they are for the video, too.
+            store_fit(settings, stored_fit(context, settings, self.raster), self.raster)
         write_pins(settings, self.sample, self.raster, self._pins)
-        settings.aligned = False
         return {"FINISHED"}
 
     def take_back(self, context: Context) -> None:

@@ -61,8 +61,9 @@ class FLEXTRAJ_OT_show_photo(_NeedsPhoto, bpy.types.Operator):
     def invoke(self, context: Context, event: bpy.types.Event) -> OperatorResult:
         result = self.execute(context)
         space: Any = context.space_data
-        is_viewport = space is not None and space.type == "VIEW_3D" and space.region_3d is not None
-        if result == {"FINISHED"} and is_viewport and not space.use_local_camera:
+        if result != {"FINISHED"} or space is None or space.type != "VIEW_3D":
+            return result
+        if space.region_3d is not None and not space.use_local_camera:
             space.region_3d.view_perspective = "CAMERA"
         return result
 

@@ -66,7 +66,7 @@ void main()
 {
   ivec2 last = textureSize(picture, 0) - 1;
   vec4 found = texelFetch(picture, clamp(ivec2(floor(texel)), ivec2(0), last), 0);
-  frag_color = vec4(as_shown(found.rgb), opacity);
+  frag_color = vec4(as_shown(found.rgb), found.a * opacity);
 }
 """
 )

@@ -1,4 +1,4 @@
-"""Drawing pictures and marks in pixels of a region; works inside draw callbacks only."""
+"""Drawing marks in pixels of a region; works inside draw callbacks only."""
 
 from __future__ import annotations
 
@@ -10,41 +10,8 @@ import numpy as np
 from gpu_extras.batch import batch_for_shader
 from numpy.typing import NDArray
 
-from ..core.placement import Affine, apply
-
-# The stubs of its classes lack the buffer protocol and the constructors' arguments.
-_types: Any = gpu.types
-_TEXTURE_CORNERS = ((0.0, 0.0), (1.0, 0.0), (0.0, 1.0), (1.0, 1.0))
 _CIRCLE = np.stack([np.cos(np.linspace(0, 2 * np.pi, 33)), np.sin(np.linspace(0, 2 * np.pi, 33))], axis=1)
 Rgba = tuple[float, float, float, float]
-
-
-class TransparentPicture:
-    """A picture with transparency on the GPU.
-
-    Args:
-        rgba: (H, W, 4) uint8, top row first.
-    """
-
-    def __init__(self, rgba: NDArray[np.uint8]) -> None:
-        self._height, self._width = rgba.shape[:2]
-        values = np.ascontiguousarray(rgba, np.float32).reshape(-1)  # the only type that textures take
-        values /= 255.0
-        buffer = _types.Buffer("FLOAT", len(values), values)
-        self._texture = _types.GPUTexture((self._width, self._height), format="RGBA8", data=buffer)
-
-    def draw(self, to_region: Affine) -> None:
-        """Draw the picture; `to_region` maps its pixels to those of the region."""
-        corners = np.array(_TEXTURE_CORNERS) * np.array([self._width, self._height], np.float64)
-        shader = gpu.shader.from_builtin("IMAGE")
-        batch = batch_for_shader(
-            shader,
-            "TRI_STRIP",
-            {"pos": apply(to_region, corners).tolist(), "texCoord": _TEXTURE_CORNERS},
-        )
-        shader.bind()
-        shader.uniform_sampler("image", self._texture)
-        batch.draw(shader)
 
 
 def draw_lines(points: NDArray[np.floating], color: Rgba, width: float) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any, cast
 
 import bpy
@@ -17,31 +18,70 @@ from numpy.typing import NDArray
 
 from ..blender_types import Context
 from ..bridge.placement import pins_on_raster, stored_fit
+from ..core.contours import mask_contours
 from ..core.errors import ErrorCode, FlexTrajError
 from ..core.outline_picture import Color, tinted_mask
 from ..core.pinned_groups import group_fits
 from ..core.placement import Affine, apply, compose, mirror
 from ..core.request import FitMode, FitPin
 from ..core.trajectories import TrajectorySet
+from ..core.view_mapping import as_matrix
 from ..properties import runtime_state, scene_settings
 from ..session import show_error
-from .gpu_drawing import alpha_blending
-from .placement_drawing import TransparentPicture, draw_circle, draw_dots, draw_lines
+from .gpu_drawing import PictureBatch, alpha_blending, clip_from_raster
+from .placement_drawing import draw_circle, draw_dots, draw_lines
 from .redraw import redraw_viewports
 from .viewport import is_camera_view, region_from_raster
 
 SUBJECT_COLOR: Color = (255, 140, 26)
-SUBJECT_OPACITY = 0.35
+SUBJECT_OPACITY = 0.3
 _RIG_COLORS: tuple[Color, ...] = ((38, 190, 255), (170, 255, 90), (255, 110, 220), (255, 235, 90))
-_RIG_OPACITY = 0.3
+_RIG_OPACITY = 0.25
+_LINE_WIDTH = 1.5
 _PIN_COLOR = (1.0, 0.95, 0.2, 1.0)
 _POINT_COLOR = (1.0, 1.0, 1.0, 0.8)
 PIN_RADIUS = 7.0
 """On the screen, in pixels of a display of normal density."""
 _MOST_DOTS = 1500
 
-DrawTool = Callable[[Affine], None]
-"""Draws a tool's marks; gets the affine from the shot's raster to the region."""
+
+class ToolContent(Enum):
+    """What is drawn below the marks of a tool."""
+
+    NOTHING = "nothing"
+    RIG_AND_SUBJECT = "rig and subject"
+    RIG_AND_POINTS = "rig and points"
+
+
+@dataclass(frozen=True, eq=False)
+class ToolDisplay:
+    """What a tool over the camera view draws.
+
+    Attributes:
+        draw: draws its marks; gets the affine from the raster to the region.
+        raster: width and height of the shot.
+        content: what else is drawn.
+        pins: where the tool moves pins, these.
+    """
+
+    draw: Callable[[Affine], None]
+    raster: tuple[int, int]
+    content: ToolContent
+    pins: tuple[FitPin, ...] | None = None
+
+
+class _Outlined:
+    """A tinted mask with a smooth outline."""
+
+    def __init__(self, mask: NDArray[np.bool_], color: Color, opacity: float) -> None:
+        self._picture = PictureBatch(tinted_mask(mask, color, opacity, 0))
+        self._contours = mask_contours(mask)
+        red, green, blue = (value / 255 for value in color)
+        self._line_color = (red, green, blue, 1.0)
+
+    def draw(self, to_region: Affine, line_width: float) -> None:
+        self._picture.draw(clip_from_raster(as_matrix(to_region)), 1.0)
+        draw_lines(apply(to_region, self._contours), self._line_color, line_width)
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,11 +146,10 @@ class PlacementView:
     def __init__(self) -> None:
         self.rig: PlacedRig | None = None
         self.subject: FoundSubject | None = None
-        self.tool: DrawTool | None = None
-        self.tool_pins: tuple[FitPin, ...] | None = None
+        self.tool: ToolDisplay | None = None
         self._handle: object | None = None
-        self._rig_pictures: dict[int, TransparentPicture] | None = None
-        self._subject_picture: TransparentPicture | None = None
+        self._rig_pictures: dict[int, _Outlined] | None = None
+        self._subject_picture: _Outlined | None = None
         self._failure: FlexTrajError | None = None
 
     def show_rig(self, rig: PlacedRig) -> None:
@@ -123,14 +162,14 @@ class PlacementView:
         self.subject, self._subject_picture = subject, None
         self._install()
 
-    def show_tool(self, draw: DrawTool | None, pins: tuple[FitPin, ...] | None = None) -> None:
-        """Let a tool draw its marks on top, and pins as it has moved them; None = the tool has ended."""
-        self.tool, self.tool_pins = draw, pins
+    def show_tool(self, tool: ToolDisplay | None) -> None:
+        """Let a tool draw its marks on top; None = the tool has ended."""
+        self.tool = tool
         self._install()
 
     def forget(self) -> None:
         """Let go of everything."""
-        self.rig = self.subject = self.tool = self.tool_pins = None
+        self.rig = self.subject = self.tool = None
         self.release()
         self._install()
 
@@ -187,37 +226,37 @@ class PlacementView:
         scene = context.scene
         rig, subject = self.rig_of(scene), self.subject_of(scene)
         shown = runtime_state().placement
+        content = ToolContent.RIG_AND_SUBJECT if self.tool is None else self.tool.content
+        width = _LINE_WIDTH * context.preferences.system.pixel_size
         with alpha_blending():
-            if subject is not None and shown.show_mask and self.tool is None:
+            if subject is not None and shown.show_mask and content is ToolContent.RIG_AND_SUBJECT:
                 if self._subject_picture is None:
-                    tinted = tinted_mask(subject.mask, SUBJECT_COLOR, SUBJECT_OPACITY)
-                    self._subject_picture = TransparentPicture(tinted)
-                height, width = subject.mask.shape
-                self._subject_picture.draw(region_from_raster(context, (width, height)))
-            if rig is not None and shown.show_rig and not _is_left_to_the_backend(scene):
-                self._draw_rig(context, rig)
-            if rig is not None and self.tool is not None:
-                self.tool(region_from_raster(context, rig.raster))
+                    self._subject_picture = _Outlined(subject.mask, SUBJECT_COLOR, SUBJECT_OPACITY)
+                rows, columns = subject.mask.shape
+                self._subject_picture.draw(region_from_raster(context, (columns, rows)), width)
+            is_wanted = self.tool is not None or (shown.show_rig and not _is_left_to_the_backend(scene))
+            if rig is not None and is_wanted and content is not ToolContent.NOTHING:
+                self._draw_rig(context, rig, content)
+            if self.tool is not None:
+                self.tool.draw(region_from_raster(context, self.tool.raster))
 
-    def _draw_rig(self, context: Context, rig: PlacedRig) -> None:
+    def _draw_rig(self, context: Context, rig: PlacedRig, content: ToolContent) -> None:
         settings = scene_settings(context.scene)
         fit = placed_fit(context, rig)
-        pins = self.tool_pins
+        pins = None if self.tool is None else self.tool.pins
         if pins is None:
             pins = pins_on_raster(settings, rig.raster)
         fits = fits_of_groups(rig, fit, pins)
         to_region = region_from_raster(context, rig.raster)
+        scale = context.preferences.system.pixel_size
         if self._rig_pictures is None:
             self._rig_pictures = {
-                group: TransparentPicture(
-                    tinted_mask(outline, _RIG_COLORS[group % len(_RIG_COLORS)], _RIG_OPACITY)
-                )
+                group: _Outlined(outline, _RIG_COLORS[group % len(_RIG_COLORS)], _RIG_OPACITY)
                 for group, outline in rig.outlines().items()
             }
         for group, picture in self._rig_pictures.items():
-            picture.draw(compose(to_region, fits.get(group, fit)))
-        scale = context.preferences.system.pixel_size
-        if self.tool_pins is not None:
+            picture.draw(compose(to_region, fits.get(group, fit)), _LINE_WIDTH * scale)
+        if content is ToolContent.RIG_AND_POINTS:
             draw_dots(apply(to_region, visible_points(rig, fit, fits)), 1.6 * scale, _POINT_COLOR)
         for pin in pins:
             place = apply(to_region, np.array([pin.x, pin.y]))
@@ -295,5 +334,4 @@ def can_be_pinned(rig: PlacedRig) -> NDArray[np.bool_]:
 def _is_left_to_the_backend(scene: bpy.types.Scene) -> bool:
     """Whether the rig's place is found only when the shot is generated."""
     settings = scene_settings(scene)
-    has_pins = bool(settings.placement.pins) or _view.tool_pins is not None
-    return FitMode(settings.fit) is FitMode.AUTO and not settings.aligned and not has_pins
+    return FitMode(settings.fit) is FitMode.AUTO and not settings.aligned

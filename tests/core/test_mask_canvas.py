@@ -121,7 +121,7 @@ def test_a_rectangle_is_filled_whichever_corner_came_first() -> None:
 
 def test_the_canvas_has_the_photos_proportions() -> None:
     assert canvas_size((800, 600)) == (800, 600)
-    assert canvas_size((6400, 4800)) == (1600, 1200)
+    assert canvas_size((4096, 3072)) == (1024, 768)
 
 
 @given(masks)
