@@ -230,6 +230,9 @@ def _do(
     elif what == "key":
         # Blender takes keys for the area under the pointer.
         commands = [["xdotool", "mousemove", "300", "400", "key", argument]]
+    elif what == "wheel":
+        x, y, clicks = argument.split()
+        commands = [["xdotool", "mousemove", x, y, "click", "--repeat", clicks, "--delay", "30", "5"]]
     else:
         x0, y0, x1, y1 = argument.split()
         # In single steps: Blender must see the pointer arrive at the border before the button goes down.

@@ -31,6 +31,7 @@ from gui_check_tools import (
     run,
     session,
     shoot,
+    shoot_end_of_sidebar,
     state,
     wait,
     window,
@@ -131,7 +132,7 @@ def switch_while_a_job_runs() -> Steps:
     yield from pause(1.0)
     must([row.file for row in state().jobs] == ["jobs.blend"], f"The other file shows {stages()}.")
     yield from open_tab()
-    yield from shoot("22_job_of_another_file")
+    yield from shoot_end_of_sidebar("22_job_of_another_file")
     operators.wm.open_mainfile(filepath=str(JOBS_FILE))
     yield from pause(1.0)
     yield from wait(lambda: stages() == ["done", "done"], 240, "The second job")
@@ -169,7 +170,7 @@ def disable_while_a_job_runs() -> Steps:
     yield from wait(lambda: len(state().jobs) == jobs, 20, "The job list after enabling again")
     yield from wait(lambda: stages()[-1] == "interrupted", 60, "The job that disabling interrupted")
     yield from open_tab()
-    yield from shoot("23_interrupted")
+    yield from shoot_end_of_sidebar("23_interrupted")
     in_sidebar(lambda: operators.flextraj.retry_job(key=state().jobs[-1].key))
     yield from wait(lambda: stages()[-1] == "done", 240, "The retried job")
 

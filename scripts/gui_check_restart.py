@@ -24,6 +24,7 @@ from gui_check_tools import (
     run,
     session,
     shoot,
+    shoot_end_of_sidebar,
     state,
     wait,
 )
@@ -36,10 +37,10 @@ def steps() -> Steps:
     yield from wait(lambda: stages()[-1] == "interrupted", 60, "The job that the kill interrupted")
     must(stages()[:-1] == ["done"] * 4, f"The finished jobs are {stages()}.")
     found["backend_pid"] = session()._backend._process.pid or 0
-    yield from shoot("30_jobs_after_the_kill")
+    yield from shoot_end_of_sidebar("30_jobs_after_the_kill")
     in_sidebar(lambda: operators.flextraj.retry_job(key=state().jobs[-1].key))
     yield from wait(lambda: stages()[-1] == "running", 60, "The start of the retried job")
-    yield from shoot("31_retried")
+    yield from shoot_end_of_sidebar("31_retried")
     yield from wait(lambda: stages()[-1] == "done", 240, "The retried job")
     yield from lose_a_video()
     yield from look_at_backend()
@@ -63,7 +64,7 @@ def lose_a_video() -> Steps:
     yield from open_jobs_file()
     yield from wait(lambda: stages()[0] == "lost", 20, "The loss of the video")
     state().job_index = 0
-    yield from shoot("32_lost")
+    yield from shoot_end_of_sidebar("32_lost")
     in_sidebar(lambda: operators.flextraj.retry_job(key=state().jobs[0].key))
     yield from wait(lambda: stages()[0] == "done", 60, "The video fetched again")
 
@@ -82,7 +83,7 @@ def look_at_backend() -> Steps:
 def miss_weights() -> Steps:
     settings: Any = context.scene.flextraj
     settings.engine = "wan"
-    yield from shoot("34_weights")
+    yield from shoot_end_of_sidebar("34_weights")
     engine = next(engine for engine in session().engines if engine.name == "wan")
     if engine.available:
         return

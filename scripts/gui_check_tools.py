@@ -104,6 +104,16 @@ def open_tab(tab: str = "FlexTraj") -> Steps:
     yield from wait(choose, 20, f"Opening the tab {tab}")
 
 
+def shoot_end_of_sidebar(name: str) -> Steps:
+    """Scroll the sidebar to its end, where the jobs are, and let the other side photograph the screen."""
+    area = area_of("VIEW_3D")
+    region = next(region for region in area.regions if region.type == "UI")
+    # The screen counts rows from its top.
+    x, y = region.x + region.width // 2, window().height - region.y - region.height // 2
+    yield from ask("wheel", f"{x} {y} 60")
+    yield from shoot(name)
+
+
 def add_character() -> Any:
     """The demo's character in its motion."""
     sys.path.insert(0, VALUES["repository"])
