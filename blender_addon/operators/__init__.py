@@ -10,6 +10,7 @@ from . import (
     fit_to_photo,
     fixes,
     generate,
+    modal_window,
     notify,
     overlay,
     photo,
@@ -22,6 +23,7 @@ from . import (
 )
 
 _MODULES = (
+    modal_window,
     subjects,
     seg_ids,
     photo,

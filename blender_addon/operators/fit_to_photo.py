@@ -26,6 +26,7 @@ from ..properties import runtime_state, scene_settings
 from ..registration import registration_of
 from ..session import Sampling, current_session, redraw_panels, show_error
 from .modal_sampling import SamplingOperator, why_not_sample
+from .modal_window import borrow_timer, return_timer
 
 _LOOK_SECONDS = 0.1
 
@@ -79,7 +80,7 @@ class FLEXTRAJ_OT_fit_to_photo(SamplingOperator, bpy.types.Operator):
 
     def conclude(self, context: Context, sampled: TrajectorySet) -> OperatorResult:
         self._submit(sampled)
-        self._timer = context.window_manager.event_timer_add(_LOOK_SECONDS, window=context.window)
+        self._timer = borrow_timer(context, _LOOK_SECONDS)
         context.workspace.status_text_set("FlexTraj: fitting the motion to the photo – Esc to cancel")
         runtime_state().placement.is_fitting = True
         redraw_panels()
@@ -118,7 +119,7 @@ class FLEXTRAJ_OT_fit_to_photo(SamplingOperator, bpy.types.Operator):
         current_session().submit_fit(FitOrder(self._key, data, self._photo, self._mask, self._request))
 
     def _stop_waiting(self, context: Context) -> None:
-        context.window_manager.event_timer_remove(self._timer)
+        return_timer(context, self._timer)
         if context.workspace is not None:
             context.workspace.status_text_set(None)
         runtime_state().placement.is_fitting = False

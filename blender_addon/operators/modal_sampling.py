@@ -15,6 +15,7 @@ from ..core.sample_settings import SampleProgress, SampleSettings
 from ..overlay.viewport import SampledShot, viewport_overlay
 from ..properties import runtime_state
 from ..session import Sampling, current_session, show_error, show_sampling
+from .modal_window import borrow_timer, return_timer
 
 # Blender registers only the classes that are operators themselves.
 _Operator = bpy.types.Operator if TYPE_CHECKING else object
@@ -69,7 +70,7 @@ class SamplingOperator(_Operator):
         except FlexTrajError as error:
             return self.refuse(error)
         manager = context.window_manager
-        self._timer = manager.event_timer_add(_TIMER_SECONDS, window=context.window)
+        self._timer = borrow_timer(context, _TIMER_SECONDS)
         manager.progress_begin(0, 100)
         manager.modal_handler_add(self)
         return {"RUNNING_MODAL"}
@@ -146,9 +147,8 @@ class SamplingOperator(_Operator):
         session = current_session()
         if session.sampling is self._sampling:
             session.end_sampling()
-        manager = context.window_manager
-        manager.event_timer_remove(self._timer)
-        manager.progress_end()
+        return_timer(context, self._timer)
+        context.window_manager.progress_end()
         if context.workspace is not None:
             context.workspace.status_text_set(None)
 
