@@ -16,6 +16,8 @@ _PARTS = (
     "preferences",
     "session",
     "thumbnails",
+    "color_chips",
+    "presets",
     "overlay.lifecycle",
     "overlay.placement_lifecycle",
     "operators",

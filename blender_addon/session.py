@@ -7,6 +7,7 @@ made anew whenever a report comes or another file is loaded.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Generator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -17,6 +18,7 @@ from .bridge.blend_file import read_blend_file, stamp_blend_file
 from .bridge.compat import open_windows
 from .client.backend_link import BackendHandle
 from .client.backend_process import BackendPhase
+from .client.estimates import EstimateDesk, EstimateQuestion, EstimateReport
 from .client.fit_runner import FitOrder, FitReport
 from .client.job_records import JobRecords
 from .client.job_reports import (
@@ -65,6 +67,7 @@ class Session:
         self.error_job = ""
         self.unsaved_jobs = 0
         self.awaited_frames: set[str] = set()
+        self.estimates = EstimateDesk()
         self.fits: dict[str, FitReport] = {}
         self.sampling: Sampling | None = None
         self._backend = backend
@@ -208,7 +211,7 @@ class Session:
         """Take the error away that the panel shows."""
         self.error, self.error_job = None, ""
 
-    def take_reports(self, reports: Sequence[Report | FitReport]) -> list[Alert]:
+    def take_reports(self, reports: Sequence[Report | FitReport | EstimateReport]) -> list[Alert]:
         """Store reports; return what went wrong with them while nobody waited for it."""
         alerts: list[Alert] = []
         for report in reports:
@@ -216,6 +219,8 @@ class Session:
                 case JobReport():
                     alerts += self._take_job(report)
                 case BackendReport():
+                    if report.phase is not self.backend.phase:
+                        self.estimates = EstimateDesk()
                     self.backend = report
                     self.engines = report.engines or self.engines
                     if report.phase is BackendPhase.FAILED:
@@ -226,6 +231,8 @@ class Session:
                     alerts.append(Alert(FlexTrajError(message, code), key))
                 case FitReport():
                     self.fits[report.key] = report
+                case EstimateReport():
+                    self.estimates.take(report)
                 case UnsavedReport(count):
                     self.unsaved_jobs = count
         for alert in alerts:
@@ -242,6 +249,21 @@ class Session:
         if has_ended and report.stage.can_be_retried and report.code is not None:
             return [Alert(FlexTrajError(report.message, report.code), report.key)]
         return []
+
+    def estimate_of(self, question: EstimateQuestion) -> EstimateReport | None:
+        """What a job will take, None as long as the backend has not said it; it is asked soon."""
+        if self.backend.phase is not BackendPhase.RUNNING:
+            return None
+        self.estimates.want(question, time.monotonic())
+        if self.estimates.is_busy:
+            ensure_timer()
+        return self.estimates.report_on(question)
+
+    def ask_estimates(self) -> None:
+        """Send the question that is due."""
+        question = self.estimates.take_due(time.monotonic())
+        if question is not None:
+            self.runner.estimate(question)
 
     def submit_fit(self, order: FitOrder) -> None:
         """Have a motion placed on a photo by the worker thread; `fits` gets the report."""
@@ -323,6 +345,7 @@ def poll_once() -> float | None:
         Seconds until the next call, None when there is nothing left to wait for.
     """
     session = current_session()
+    session.ask_estimates()
     reports = session.runner.drain()
     if reports:
         alerts = session.take_reports(reports)
@@ -332,7 +355,12 @@ def poll_once() -> float | None:
     session.awaited_frames -= load_frames(
         {key for key in session.awaited_frames if (job := session.jobs.get(key)) and job.frames}
     )
-    if session.runner.has_work or session.awaited_frames or session.backend.phase is BackendPhase.STARTING:
+    if (
+        session.runner.has_work
+        or session.estimates.is_busy
+        or session.awaited_frames
+        or session.backend.phase is BackendPhase.STARTING
+    ):
         return _BUSY_SECONDS
     return _IDLE_SECONDS if session.backend.phase is BackendPhase.RUNNING or reports else None
 

@@ -80,6 +80,18 @@ def animation_curves(action: Any, slot: Any) -> list[Any]:
     return [curve for bag in bags if bag is not None for curve in bag.fcurves]
 
 
+def add_preset_folder(folder: str) -> None:
+    """Let Blender find the presets in `folder/presets`; from some 4.2 on, before only the user's are listed."""
+    if hasattr(bpy.utils, "register_preset_path"):
+        bpy.utils.register_preset_path(folder)
+
+
+def remove_preset_folder(folder: str) -> None:
+    """Take back `add_preset_folder`."""
+    if hasattr(bpy.utils, "unregister_preset_path"):
+        bpy.utils.unregister_preset_path(folder)
+
+
 def is_rendering() -> bool:
     """Whether Blender renders in the background of its window: nothing should change in the file then."""
     return bool(bpy.app.is_job_running("RENDER"))

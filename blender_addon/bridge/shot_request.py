@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from ..blender_types import Context
+from ..client.estimates import EstimateQuestion
 from ..client.job_reports import NOT_UPLOADED, RenderOrder
 from ..client.messages import EngineInfo
 from ..core.conditioning import ColorCue, ConditioningSettings, Coverage
@@ -120,28 +121,45 @@ def plan_shot(context: Context, settings: FlexTrajSettings, engine: EngineInfo |
     names = sample.objects
     title = names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
     keeping = read_frame_keeping(context, settings)
-    request = RenderRequest(
-        trajectories=NOT_UPLOADED,
-        image=NOT_UPLOADED,
+    request = replace(
+        _request(settings, keeping),
         mask=None if mask is None else NOT_UPLOADED,
-        engine=settings.engine,
-        prompt=settings.prompt,
-        negative_prompt=settings.negative_prompt,
-        steps=settings.steps or None,
-        guidance_scale=settings.guidance or None,
-        seed=settings.seed,
         fit=placed.fit,
         fit_matrix=placed.fit_matrix,
         mirror=placed.mirror,
         pins=placed.pins,
+        title=title,
+    )
+    return ShotPlan(sample, title, photo, mask, request, keeping)
+
+
+def estimate_question(context: Context, settings: FlexTrajSettings) -> EstimateQuestion:
+    """The job as far as its time and memory depend on it. Raises RequestError.
+
+    Keyframes are not looked up: which frames keep points costs nothing.
+    """
+    width, height = chosen_size(context, settings)
+    request = _request(settings, FrameKeeping(share=settings.keep_frames))
+    return EstimateQuestion(request, settings.frames, width, height, settings.aligned)
+
+
+def _request(settings: FlexTrajSettings, keeping: FrameKeeping) -> RenderRequest:
+    """What the panel says about rendering, without the photo and the place on it."""
+    return RenderRequest(
+        trajectories=NOT_UPLOADED,
+        image=NOT_UPLOADED,
+        engine=settings.engine,
+        prompt=settings.prompt,
+        negative_prompt=settings.negative_prompt,
+        seed=settings.seed,
+        steps=settings.steps or None,
+        guidance_scale=settings.guidance or None,
         keep_points=settings.keep_points,
         keep_frames=keeping.fraction,
         surface=settings.surface,
         color_cue=settings.color_cue,
         model=read_model_options(settings),
-        title=title,
     )
-    return ShotPlan(sample, title, photo, mask, request, keeping)
 
 
 def read_sample_settings(context: Context, settings: FlexTrajSettings) -> SampleSettings:

@@ -12,6 +12,7 @@ from typing import Protocol
 from ..core.errors import FlexTrajError
 from ..core.request import RenderRequest
 from .backend_process import BackendPhase
+from .estimates import EstimateAnswer, EstimateQuestion
 from .http_client import BackendError
 from .job_reports import BackendReport, Report
 from .messages import BackendHealth, DeviceInfo, EngineInfo, FitAnswer, JobStatus, ResultKind
@@ -34,6 +35,8 @@ class RenderService(Protocol):
     def upload(self, source: Path | bytes, give_up: Callable[[], bool]) -> str: ...
 
     def fit(self, request: RenderRequest, give_up: Callable[[], bool]) -> FitAnswer: ...
+
+    def estimate(self, question: EstimateQuestion) -> EstimateAnswer: ...
 
     def submit(self, request: RenderRequest, idempotency_key: str) -> JobStatus: ...
 

@@ -26,6 +26,7 @@ from uuid import uuid4
 from ..core.errors import ErrorCode, FlexTrajError
 from ..core.request import RenderRequest
 from ..core.version import PROTOCOL_VERSION
+from .estimates import EstimateAnswer, EstimateQuestion
 from .messages import BackendHealth, DeviceInfo, EngineInfo, FitAnswer, JobStatus, ResultKind
 
 _CHUNK = 1 << 20
@@ -124,6 +125,14 @@ class BackendClient:
             "POST", "/v1/fits", [body], len(body), headers, _Patience(_FIT_SECONDS, give_up)
         ) as answer:
             return FitAnswer.from_dict(_parse(answer.read(_MAX_JSON + 1)))
+
+    def estimate(self, question: EstimateQuestion) -> EstimateAnswer:
+        """What a job would take there."""
+        body = question.to_json().encode()
+        headers = {"Content-Type": "application/json"}
+        return EstimateAnswer.from_dict(
+            self._json("POST", "/v1/estimates", body=[body], size=len(body), headers=headers)
+        )
 
     def submit(self, request: RenderRequest, idempotency_key: str) -> JobStatus:
         """Queue a job whose assets are uploaded. The same key gives the same job, so a retry is harmless."""

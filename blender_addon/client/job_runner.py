@@ -16,6 +16,8 @@ from functools import partial
 from ..core.errors import ErrorCode, FlexTrajError
 from ..core.trajectories import TrajectorySet
 from .backend_link import BackendHandle, BackendLink, GiveUp
+from .estimate_runner import EstimateRunner
+from .estimates import EstimateQuestion, EstimateReport
 from .fit_runner import FitOrder, FitReport, FitRunner
 from .job_follower import JobFollower
 from .job_records import JobRecords
@@ -39,11 +41,12 @@ class JobRunner:
         self._backend = backend
         self._poll_seconds = poll_seconds
         self._commands: queue.Queue[_Command] = queue.Queue()
-        self._reports: queue.Queue[Report | FitReport] = queue.Queue()
+        self._reports: queue.Queue[Report | FitReport | EstimateReport] = queue.Queue()
         self._closing = threading.Event()
         self._link = BackendLink(backend, self._reports.put)
         self._jobs = JobFollower(self._link, records, self._reports.put, self._closing.is_set)
         self._fits = FitRunner(self._link, self._reports.put, self._closing.is_set)
+        self._estimates = EstimateRunner(self._link, self._reports.put)
         self._thread: threading.Thread | None = None
 
     # Main thread
@@ -102,6 +105,10 @@ class JobRunner:
         """Take a job that has ended off the list; its files stay."""
         self._send(partial(self._jobs.forget, key))
 
+    def estimate(self, question: EstimateQuestion) -> None:
+        """Ask a running backend what a job would take; the report carries the question."""
+        self._send(partial(self._estimates.ask, question))
+
     def start_backend(self) -> None:
         """Start the backend unless it runs."""
         self._send(self._start)
@@ -114,15 +121,15 @@ class JobRunner:
         """Ask a running backend for its free memory."""
         self._send(self._link.look_at_device)
 
-    def drain(self) -> list[Report | FitReport]:
+    def drain(self) -> list[Report | FitReport | EstimateReport]:
         """Return the reports that came since the last call, oldest first; never waits."""
-        reports: list[Report | FitReport] = []
+        reports: list[Report | FitReport | EstimateReport] = []
         with contextlib.suppress(queue.Empty):
             while True:
                 reports.append(self._reports.get_nowait())
         return reports
 
-    def wait(self, timeout: float) -> list[Report | FitReport]:
+    def wait(self, timeout: float) -> list[Report | FitReport | EstimateReport]:
         """Like `drain`, but wait up to `timeout` seconds for the first report (headless runs and tests)."""
         try:
             first = self._reports.get(timeout=timeout)

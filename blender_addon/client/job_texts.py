@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from .estimates import EstimateAnswer
 from .job_reports import JobReport, JobStage
 from .messages import DeviceInfo
 
@@ -66,6 +67,12 @@ def memory_text(device: DeviceInfo) -> str:
     if device.total_bytes is None or device.free_bytes is None:
         return ""
     return f"{device.free_bytes / _GIB:.1f} of {device.total_bytes / _GIB:.1f} GiB free"
+
+
+def estimate_text(answer: EstimateAnswer) -> str:
+    """Return such as 'About 2 min, 6.1 GiB of memory and 11.3 GiB of GPU memory'."""
+    gpu = f" and {answer.vram_bytes / _GIB:.1f} GiB of GPU memory" if answer.vram_bytes else ""
+    return f"About {duration_text(answer.seconds)}, {answer.memory_bytes / _GIB:.1f} GiB of memory{gpu}"
 
 
 def duration_text(seconds: float) -> str:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import base64
-import math
 from dataclasses import asdict, dataclass
 from enum import StrEnum
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import ErrorCode, FlexTrajError
 from ..core.grey_png import decode_mask
-
-_Enum = TypeVar("_Enum", bound=StrEnum)
+from .answer_reader import AnswerReader
 
 
 class JobState(StrEnum):
@@ -107,7 +105,7 @@ class JobStatus:
     @classmethod
     def from_dict(cls, values: Any) -> JobStatus:
         """Read a job. Raises FlexTrajError (BACKEND_VERSION): a setting is missing or of a wrong type."""
-        answer = _Answer(values, "job")
+        answer = AnswerReader(values, "job")
         return cls(
             id=answer.text("id"),
             state=answer.member("state", JobState),
@@ -143,6 +141,8 @@ class EngineInfo:
         seconds, memory_bytes, vram_bytes: estimate for 49 frames at 720x480 or the nearest that the engine
             can make, None where there is none.
         note: one sentence to show with the estimate, such as how the weights share the GPU; may be empty.
+        reads: names of the request's settings that its video depends on, beside the assets and the fit.
+        loras: names of the LoRAs that it can use.
     """
 
     name: str
@@ -162,6 +162,8 @@ class EngineInfo:
     memory_bytes: int | None = None
     vram_bytes: int | None = None
     note: str = ""
+    reads: tuple[str, ...] = ()
+    loras: tuple[str, ...] = ()
 
     def refusal(self, frames: int, width: int, height: int) -> FlexTrajError | None:
         """Why the engine cannot make a video of this length and size, None where it can."""
@@ -223,7 +225,7 @@ class EngineInfo:
     @classmethod
     def from_dict(cls, values: Any) -> EngineInfo:
         """Read an engine. Raises FlexTrajError like `JobStatus.from_dict`."""
-        answer = _Answer(values, "engine")
+        answer = AnswerReader(values, "engine")
         return cls(
             name=answer.text("name"),
             title=answer.text("title"),
@@ -242,6 +244,8 @@ class EngineInfo:
             memory_bytes=answer.optional_count("memory_bytes"),
             vram_bytes=answer.optional_count("vram_bytes"),
             note=answer.text("note"),
+            reads=answer.newer_texts("reads"),
+            loras=answer.newer_texts("loras"),
         )
 
 
@@ -259,7 +263,7 @@ class BackendHealth:
     @classmethod
     def from_dict(cls, values: Any) -> BackendHealth:
         """Read a health answer. Raises FlexTrajError like `JobStatus.from_dict`."""
-        answer = _Answer(values, "health answer")
+        answer = AnswerReader(values, "health answer")
         return cls(answer.count("protocol"), answer.text("version"), answer.number("uptime_seconds"))
 
 
@@ -288,7 +292,7 @@ class DeviceInfo:
     @classmethod
     def from_dict(cls, values: Any) -> DeviceInfo:
         """Read a device. Raises FlexTrajError like `JobStatus.from_dict`."""
-        answer = _Answer(values, "device")
+        answer = AnswerReader(values, "device")
         return cls(
             name=answer.text("name"),
             memory_name=answer.text("memory_name"),
@@ -322,7 +326,7 @@ class FitAnswer:
     @classmethod
     def from_dict(cls, values: Any) -> FitAnswer:
         """Read a fit. Raises FlexTrajError like `JobStatus.from_dict`."""
-        answer = _Answer(values, "fit")
+        answer = AnswerReader(values, "fit")
         a, b, c, d, e, f = answer.numbers("matrix", 6)
         return cls(
             (a, b, c, d, e, f), answer.number("iou"), answer.texts("warnings"), answer.text("mask_png")
@@ -335,81 +339,3 @@ class FitAnswer:
         except ValueError:
             data = b""
         return decode_mask(data)
-
-
-class _Answer:
-    """Typed reading of one JSON object from the backend."""
-
-    def __init__(self, values: Any, what: str) -> None:
-        self._what = what
-        if not isinstance(values, dict):
-            raise self._refuse("is not a JSON object")
-        self._values: dict[str, Any] = values
-
-    def _refuse(self, problem: str) -> FlexTrajError:
-        return FlexTrajError(
-            f"The backend's {self._what} {problem}: update the add-on and the backend to the same version.",
-            ErrorCode.BACKEND_VERSION,
-        )
-
-    def _get(self, name: str) -> Any:
-        if name not in self._values:
-            raise self._refuse(f"has no '{name}'")
-        return self._values[name]
-
-    def text(self, name: str) -> str:
-        value = self._get(name)
-        if not isinstance(value, str):
-            raise self._refuse(f"has a '{name}' that is not text")
-        return value
-
-    def optional_text(self, name: str) -> str | None:
-        return None if self._get(name) is None else self.text(name)
-
-    def texts(self, name: str) -> tuple[str, ...]:
-        value = self._get(name)
-        if not isinstance(value, (list, tuple)) or not all(isinstance(item, str) for item in value):
-            raise self._refuse(f"has a '{name}' that is not a list of texts")
-        return tuple(value)
-
-    def truth(self, name: str) -> bool:
-        value = self._get(name)
-        if not isinstance(value, bool):
-            raise self._refuse(f"has a '{name}' that is neither true nor false")
-        return value
-
-    def count(self, name: str) -> int:
-        value = self._get(name)
-        if type(value) is not int or value < 0:
-            raise self._refuse(f"has a '{name}' that is not a whole number from 0 up")
-        return value
-
-    def optional_count(self, name: str) -> int | None:
-        return None if self._get(name) is None else self.count(name)
-
-    def number(self, name: str) -> float:
-        value = self._get(name)
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-            raise self._refuse(f"has a '{name}' that is not a finite number")
-        return float(value)
-
-    def numbers(self, name: str, count: int) -> tuple[float, ...]:
-        value = self._get(name)
-        if not isinstance(value, (list, tuple)) or len(value) != count:
-            raise self._refuse(f"has a '{name}' that is not a list of {count} numbers")
-        return tuple(_Answer({name: item}, self._what).number(name) for item in value)
-
-    def optional_number(self, name: str) -> float | None:
-        return None if self._get(name) is None else self.number(name)
-
-    def member(self, name: str, kind: type[_Enum]) -> _Enum:
-        value = self.text(name)
-        try:
-            return kind(value)
-        except ValueError:
-            raise self._refuse(f"has the unknown {name} '{value[:40]}'") from None
-
-    def optional_member(self, name: str, kind: type[_Enum]) -> _Enum | None:
-        """Like `member`, but None where the setting is null or a newer backend's."""
-        value = self.optional_text(name)
-        return kind(value) if value in set(kind) else None

@@ -6,6 +6,7 @@ Numbers are those of the FlexTraj reference (conventions 1.3 and 1.4).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import Enum, StrEnum
 
 import numpy as np
@@ -125,6 +126,25 @@ def trajectory_colors(trajectories: TrajectorySet) -> NDArray[np.uint8]:
     seg = trajectories.seg_id
     numbers = trajectories.traj_id.astype(np.int64) * stride[seg] + offset[seg]
     return _compose(red_ramp(controlled)[red_entry[seg]], numbers % _TRAJ_ID_COUNT)
+
+
+def segment_colors(background: Sequence[bool], point_count: int) -> NDArray[np.uint8]:
+    """Mean colour of each segment in an ID video, by which a user knows it again: (S, 3) uint8.
+
+    Args:
+        background: for each segment, in the order of `meta.segments`, whether it is background.
+        point_count: points on each segment.
+    """
+    is_background = np.array(background, dtype=bool)
+    # More controlled segments than that are refused when they are painted; here the last ones look alike.
+    controlled = min(int(np.count_nonzero(~is_background)), MAX_CONTROLLED_SEGMENTS)
+    entry = np.where(is_background, 0, np.minimum(np.cumsum(~is_background), controlled))  # (S,)
+    stride = np.where(is_background, np.count_nonzero(is_background), 1)
+    numbers = np.minimum(np.maximum(point_count, 1) * stride, _TRAJ_ID_COUNT)  # TrajIDs run from 0 to there
+    high, low = numbers // 256, numbers % 256
+    green = (128 * high * (high - 1) + low * high) / numbers
+    blue = (high * (255 * 128) + low * (low - 1) / 2) / numbers
+    return np.stack([red_ramp(controlled)[entry], green, blue], axis=-1).round().astype(np.uint8)
 
 
 def _spread(seg_ids: NDArray[np.integer], numbers: NDArray[np.int64], spread_range: int) -> NDArray[np.int64]:

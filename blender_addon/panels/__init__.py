@@ -2,10 +2,34 @@
 
 from __future__ import annotations
 
-from . import backend, generate, main, overlay, photo, placement, results, subjects
+from . import (
+    backend,
+    control,
+    generate,
+    main,
+    model_options,
+    overlay,
+    photo,
+    placement,
+    presets,
+    results,
+    subjects,
+)
 
 # The parent comes first; the order of its children is the order on the screen.
-_MODULES = (main, subjects, photo, placement, overlay, generate, results, backend)
+_MODULES = (
+    main,
+    subjects,
+    photo,
+    placement,
+    control,
+    overlay,
+    presets,
+    generate,
+    model_options,
+    results,
+    backend,
+)
 
 
 def register() -> None:

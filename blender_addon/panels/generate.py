@@ -14,11 +14,10 @@ from ..fix_button import draw_fix
 from ..properties import FlexTrajSettings, runtime_state, scene_settings
 from ..registration import registration_of
 from ..session import current_session
+from .engine_features import engine_title, reads
+from .estimate import draw_estimate
 from .layout import ChildPanel, SidebarPanel, split_layout, wrapped_text
-
-_KNOWN_ENGINES = {"preview": "Preview"}
-"""Titles until the backend has told its own."""
-
+from .presets import FLEXTRAJ_PT_presets
 
 _shot_frames = ShotFrames()
 
@@ -27,12 +26,6 @@ def _frames(context: Context, settings: FlexTrajSettings) -> FrameMap | None:
     if not find_subjects(context, settings):
         return None
     return _shot_frames.of(context.scene, read_sample_settings(context, settings))
-
-
-def engine_title(name: str) -> str:
-    """What an engine is called, also before the backend has run."""
-    engine = current_session().engine(name)
-    return _KNOWN_ENGINES.get(name, name) if engine is None else engine.title
 
 
 class FLEXTRAJ_MT_engines(bpy.types.Menu):
@@ -56,15 +49,40 @@ class FLEXTRAJ_PT_generate(ChildPanel, bpy.types.Panel):
     bl_idname = "FLEXTRAJ_PT_generate"
     bl_label = "Generate"
 
+    def draw_header_preset(self, context: Context) -> None:
+        FLEXTRAJ_PT_presets.draw_panel_header(self.layout)
+
     def draw(self, context: Context) -> None:
         settings = scene_settings(context.scene)
         layout = split_layout(self)
-        layout.menu(FLEXTRAJ_MT_engines.bl_idname, text=engine_title(settings.engine))
-        if settings.engine != "preview":
+        self._draw_engine(settings)
+        row = layout.row(align=True)
+        row.prop(settings, "seed")
+        row.operator("flextraj.new_seed", text="", icon="FILE_REFRESH")
+        name = settings.engine
+        if reads(name, "prompt"):
             layout.prop(settings, "prompt")
-            layout.prop(settings, "memory")
+        if reads(name, "negative_prompt"):
+            layout.prop(settings, "negative_prompt", text="Negative")
+        if reads(name, "steps"):
+            layout.prop(settings, "steps")
+        if reads(name, "guidance_scale"):
+            layout.prop(settings, "guidance")
+            if not (settings.steps and settings.guidance):
+                wrapped_text(layout, context, "0 is what the model's authors used", "INFO")
+        if not reads(name, "prompt"):
+            sentence = f"{engine_title(name).split(' (')[0]} reads no prompt, steps or guidance."
+            wrapped_text(layout, context, sentence, "INFO")
         self._draw_button(context, settings)
         self._draw_progress()
+
+    def _draw_engine(self, settings: FlexTrajSettings) -> None:
+        layout: Layout = self.layout
+        split = layout.split(factor=0.4)
+        label = split.column()
+        label.alignment = "RIGHT"
+        label.label(text="Engine")
+        split.menu(FLEXTRAJ_MT_engines.bl_idname, text=engine_title(settings.engine))
 
     def _draw_button(self, context: Context, settings: FlexTrajSettings) -> None:
         layout: Layout = self.layout
@@ -76,6 +94,7 @@ class FLEXTRAJ_PT_generate(ChildPanel, bpy.types.Panel):
             wrapped_text(layout, context, problem.message, "INFO")
             draw_fix(layout, problem.code.value, problem.message)
             return
+        draw_estimate(layout, context, settings)
         frames = _frames(context, settings)
         # Said here, too: the panel of the frames is closed at first.
         if frames is not None and is_jerky(frames):
@@ -114,7 +133,6 @@ class FLEXTRAJ_PT_shot(SidebarPanel, bpy.types.Panel):
             column = layout.column(align=True)
             column.prop(settings, "width")
             column.prop(settings, "height")
-        layout.prop(settings, "seed")
 
 
 register, unregister = registration_of(FLEXTRAJ_MT_engines, FLEXTRAJ_PT_generate, FLEXTRAJ_PT_shot)

@@ -10,26 +10,13 @@ from ..overlay.settings import PreviewVideo
 from ..overlay.viewport import overlay_settings, shot_of
 from ..properties import FlexTrajSettings, scene_settings
 from ..registration import registration_of
-from .layout import ChildPanel, SidebarPanel, split_layout, wrapped_text
-
-
-class FLEXTRAJ_PT_control(ChildPanel, bpy.types.Panel):
-    bl_idname = "FLEXTRAJ_PT_control"
-    bl_label = "Control"
-    bl_options = {"DEFAULT_CLOSED"}
-
-    def draw(self, context: Context) -> None:
-        settings = scene_settings(context.scene)
-        layout = split_layout(self)
-        layout.prop(settings, "keep_points", slider=True)
-        layout.prop(settings, "keep_frames", slider=True)
-        layout.prop(settings, "color_cue")
+from .layout import SidebarPanel, split_layout, wrapped_text
 
 
 class FLEXTRAJ_PT_overlay(SidebarPanel, bpy.types.Panel):
     bl_idname = "FLEXTRAJ_PT_overlay"
     bl_label = "Preview"
-    bl_parent_id = FLEXTRAJ_PT_control.bl_idname
+    bl_parent_id = "FLEXTRAJ_PT_control"
 
     def draw(self, context: Context) -> None:
         shown = overlay_settings()
@@ -69,4 +56,4 @@ class FLEXTRAJ_PT_overlay(SidebarPanel, bpy.types.Panel):
             )
 
 
-register, unregister = registration_of(FLEXTRAJ_PT_control, FLEXTRAJ_PT_overlay)
+register, unregister = registration_of(FLEXTRAJ_PT_overlay)

@@ -16,12 +16,13 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import FileResponse, StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
+from blender_addon.client.estimates import EstimateQuestion
 from blender_addon.client.messages import BackendHealth, JobState, JobStatus, ResultKind
 from blender_addon.core.errors import ErrorCode, FlexTrajError, RequestError
 from blender_addon.core.request import RenderRequest
 from blender_addon.core.version import PROTOCOL_VERSION, package_version
 from flextraj_backend.engines.base import EngineError
-from flextraj_backend.engines.catalog import engine_infos
+from flextraj_backend.engines.catalog import answer_estimate, engine_infos
 from flextraj_backend.engines.registry import engine as engine_by_name
 from flextraj_backend.server.asset_store import AssetStore
 from flextraj_backend.server.auth import GuardMiddleware, HostRule
@@ -102,6 +103,11 @@ def _add_information(app: FastAPI, device: DeviceWatch) -> None:
         return {"engines": [info.to_dict() for info in engine_infos()]}
 
     # Apart from the health, which must stay cheap: the driver takes its time to answer.
+    @app.post("/v1/estimates")
+    async def estimate(request: Request) -> dict[str, Any]:
+        question = EstimateQuestion.from_json(await _read_body(request))
+        return (await run_in_threadpool(answer_estimate, question)).to_dict()
+
     @app.get("/v1/device")
     def graphics_card() -> dict[str, Any]:
         return device.look().to_dict()

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from blender_addon.client.estimates import EstimateAnswer, EstimateQuestion
 from blender_addon.client.messages import (
     BackendHealth,
     DeviceInfo,
@@ -47,6 +48,8 @@ def _frames() -> np.ndarray:
 class FakeRenderService:
     def __init__(self) -> None:
         self.requests: list[RenderRequest] = []
+        self.questions: list[EstimateQuestion] = []
+        self.estimate_answer = EstimateAnswer(12.0, 3 << 30, 5 << 30, "One model at a time.")
         self.uploads: list[Path] = []
         self.retried: list[str] = []
         self.outcome = SUCCEEDED
@@ -68,6 +71,10 @@ class FakeRenderService:
         assert isinstance(source, Path)
         self.uploads.append(source)
         return f"{len(self.uploads):064x}"
+
+    def estimate(self, question: EstimateQuestion) -> EstimateAnswer:
+        self.questions.append(question)
+        return self.estimate_answer
 
     def submit(self, request: RenderRequest, idempotency_key: str) -> JobStatus:
         self.requests.append(request)

@@ -83,6 +83,8 @@ def test_every_button_and_panel_follows_blenders_naming_and_has_a_tooltip() -> N
     try:
         operators = [getattr(bpy.types, name) for name in dir(bpy.types) if name.startswith("FLEXTRAJ_OT_")]
         panels = [getattr(bpy.types, name) for name in dir(bpy.types) if name.startswith("FLEXTRAJ_PT_")]
+        # The preset popover opens from another panel's header: Blender gives it its place.
+        panels.remove(bpy.types.FLEXTRAJ_PT_presets)  # type: ignore[attr-defined]
         assert len(operators) >= 14
         for operator in operators:
             assert operator.bl_idname.startswith("flextraj.") or operator.bl_idname.startswith("FLEXTRAJ_OT_")

@@ -12,6 +12,7 @@ import numpy as np
 from blender_addon.client.http_client import BackendError
 from blender_addon.client.job_reports import NOT_UPLOADED, BlendFile, JobReport, RenderOrder
 from blender_addon.client.job_runner import JobRunner
+from blender_addon.client.estimates import EstimateAnswer, EstimateQuestion
 from blender_addon.client.messages import (
     BackendHealth,
     DeviceInfo,
@@ -48,6 +49,8 @@ class FakeService:
         self.states = list(states)
         self.uploads: list[bytes] = []
         self.requests: list[RenderRequest] = []
+        self.questions: list[EstimateQuestion] = []
+        self.estimate_answer = EstimateAnswer(12.0, 3 << 30, 5 << 30, "One model at a time.")
         self.keys: list[str] = []
         self.cancelled: list[str] = []
         self.retried: list[str] = []
@@ -80,6 +83,10 @@ class FakeService:
             raise self.upload_error
         self.uploads.append(source if isinstance(source, bytes) else source.read_bytes())
         return f"{len(self.uploads):064x}"
+
+    def estimate(self, question: EstimateQuestion) -> EstimateAnswer:
+        self.questions.append(question)
+        return self.estimate_answer
 
     def submit(self, request: RenderRequest, idempotency_key: str) -> JobStatus:
         self.requests.append(request)

@@ -11,7 +11,7 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 ADDON = REPOSITORY / "blender_addon"
-BLENDER_MODULES = {"bpy", "bpy_extras", "mathutils", "gpu", "gpu_extras", "blf"}
+BLENDER_MODULES = {"bpy", "bpy_extras", "bl_operators", "bl_ui", "mathutils", "gpu", "gpu_extras", "blf"}
 SOURCES = sorted(ADDON.rglob("*.py"))
 
 

@@ -28,6 +28,12 @@ _DRAFT_FRAMES, _DRAFT_SIZE = 25, (288, 512)
 """The least that an engine is offered for: length, and (height, width) where the size is free."""
 
 
+_READS = frozenset(
+    {"prompt", "negative_prompt", "seed", "steps", "guidance_scale", "keep_points", "keep_frames"}
+    | {"kept_frames", "surface", "color_cue", "model"}
+)
+
+
 class DiffusionEngine:
     """One backbone with the trajectory control. Same inputs, seed and machine: same video.
 
@@ -44,6 +50,10 @@ class DiffusionEngine:
     @property
     def title(self) -> str:
         return self._profile.title
+
+    @property
+    def reads(self) -> frozenset[str]:
+        return _READS
 
     def availability(self) -> Availability:
         try:

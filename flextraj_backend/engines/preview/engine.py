@@ -80,6 +80,10 @@ class PreviewEngine:
     def title(self) -> str:
         return "Preview (draft, no weights)"
 
+    @property
+    def reads(self) -> frozenset[str]:
+        return frozenset({"seed"})
+
     def availability(self) -> Availability:
         return Availability(True)
 

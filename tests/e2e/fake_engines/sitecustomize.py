@@ -33,6 +33,7 @@ NOISE_FRAMES = 200
 class FakeEngine:
     name = "fake"
     title = "Fake"
+    reads = frozenset({"seed"})
 
     def availability(self) -> Availability:
         return Availability(True)
