@@ -1,6 +1,6 @@
 """What modal operators borrow from Blender's windows, given back also where the add-on is disabled meanwhile.
 
-Blender forgets the operator then without a word to it: its timer would tick and its status text stay for ever.
+Blender forgets the operator then without a word to it: its timer would tick and its status text stay.
 """
 
 from __future__ import annotations
