@@ -108,5 +108,5 @@ def with_files(report: JobReport) -> JobReport:
     )
     if found.stage is not JobStage.DONE or found.video is not None:
         return found
-    sentence = f"The video {video} is not there any more: retry the job to get it."
+    sentence = f"The video is gone from the folder {folder.name}: retry the job to get it."
     return replace(found, stage=JobStage.LOST, message=sentence, code=ErrorCode.VIDEO)

@@ -9,6 +9,7 @@ import bpy
 from ..blender_types import Context, Layout
 from ..client.job_reports import JobStage
 from ..client.job_texts import stage_title
+from ..core.errors import ErrorCode
 from ..fix_button import draw_fix
 from ..properties import FlexTrajJobRow, runtime_state
 from ..registration import registration_of
@@ -129,7 +130,8 @@ def _draw_trouble(layout: Layout, context: Context, job: FlexTrajJobRow) -> None
     wrapped_text(layout, context, job.message, _ICONS[JobStage(job.stage)])
     row = layout.row(align=True)
     row.operator("flextraj.retry_job", icon="FILE_REFRESH").key = job.key
-    draw_fix(row, job.code, job.message, job.key)
+    if job.code != ErrorCode.VIDEO:  # whose fix is to retry, too
+        draw_fix(row, job.code, job.message, job.key)
 
 
 def _draw_tidying(layout: Layout, job: FlexTrajJobRow) -> None:
