@@ -62,6 +62,7 @@ def steps() -> Steps:
     yield from correct_mask()
     yield from pin()
     yield from mirror()
+    yield from other_proportions()
     yield from generate()
 
 
@@ -141,10 +142,11 @@ def drag(start: Any, end: Any) -> Steps:
     yield from ask("drag", f"{x0} {y0} {x1} {y1}")
 
 
-def center() -> Any:
-    placement = sys.modules[f"{MODULE}.core.placement"]
-    fit = np.array(settings().placement.matrix).reshape(2, 3)
-    return placement.apply(fit, view().rig.center())
+def seen_point(place: tuple[float, float]) -> Any:
+    """Where the visible point of the rig that is nearest to a place stands on the photo."""
+    shown = sys.modules[f"{MODULE}.overlay.placement_view"]
+    points = shown.visible_points(view().rig, shown.placed_fit(context, view().rig), {})
+    return points[np.hypot(*(points - np.array(place)).T).argmin()]
 
 
 def start_tool(call: Callable[[], Any]) -> Steps:
@@ -215,9 +217,9 @@ def pin() -> Steps:
     yield from fit()
     rig = view().rig
     yield from start_tool(lambda: operators.flextraj.edit_pins("INVOKE_DEFAULT"))
-    middle = center()
-    yield from drag(middle, middle + np.array([-60.0, 30.0]))
-    yield from drag(middle + np.array([20.0, -60.0]), middle + np.array([60.0, -90.0]))
+    face, shoulder = seen_point((330, 190)), seen_point((180, 420))
+    yield from drag(face, face + np.array([-25.0, 20.0]))
+    yield from drag(shoulder + np.array([-25.0, 20.0]), shoulder + np.array([-70.0, 10.0]))
     yield from shoot("p10_pins")
     yield from ask("key", "Return")
     yield from wait(lambda: view().tool is None, 5, "The end of pinning")
@@ -233,6 +235,17 @@ def mirror() -> Steps:
     must(settings().placement.mirror, "The motion was not mirrored.")
     yield from shoot("p12_mirrored")
     in_sidebar(operators.flextraj.mirror_motion)
+
+
+def other_proportions() -> Steps:
+    """The photo must cover the video's frame, whatever the render size is: the tint lies on the subject."""
+    render = context.scene.render
+    settings().size, settings().width, settings().height = "CUSTOM", 720, 480
+    render.resolution_x, render.resolution_y = 900, 900
+    in_sidebar(lambda: operators.flextraj.show_photo("INVOKE_DEFAULT"))
+    yield from shoot("p13_square_render_size")
+    render.resolution_x, render.resolution_y = 720, 480
+    in_sidebar(lambda: operators.flextraj.show_photo("INVOKE_DEFAULT"))
 
 
 def generate() -> Steps:

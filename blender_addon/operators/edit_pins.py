@@ -26,8 +26,8 @@ from ..properties import scene_settings
 from ..registration import registration_of
 from .rig_tool import RigTool
 
-_REACH = 14.0
-"""A click takes a pin or a point that is this near, in pixels of the screen."""
+_PIN_REACH, _POINT_REACH = 14.0, 40.0
+"""A click takes a pin, else a point, that is this near, in pixels of the screen."""
 _HOVER_COLOR = (1.0, 0.5, 0.1, 1.0)
 
 
@@ -43,6 +43,7 @@ class FLEXTRAJ_OT_edit_pins(RigTool, bpy.types.Operator):
     content = ToolContent.RIG_AND_POINTS
     _pins: tuple[FitPin, ...]
     _fit: Affine
+    _grip: NDArray[np.float64]
     _held: int | None = None
     _hovered: int | None = None
 
@@ -69,7 +70,7 @@ class FLEXTRAJ_OT_edit_pins(RigTool, bpy.types.Operator):
             if self._held is None:
                 self._hovered = self._nearest_pin(place)
             else:
-                self._move(self._held, place)
+                self._move(self._held, place - self._grip)
         elif event.type == "LEFTMOUSE" and event.value == "RELEASE":
             self._held = None
         elif event.type == "LEFTMOUSE" and event.value == "PRESS" and self.is_over_view(event):
@@ -77,6 +78,9 @@ class FLEXTRAJ_OT_edit_pins(RigTool, bpy.types.Operator):
             if self._held is None:
                 self._held = self._add(place)
             self._hovered = self._held
+            if self._held is not None:
+                held = self._pins[self._held]
+                self._grip = place - np.array([held.x, held.y])
         elif event.type in ("X", "DEL") and event.value == "PRESS" and self._hovered is not None:
             self._pins = self._pins[: self._hovered] + self._pins[self._hovered + 1 :]
             self._held = self._hovered = None
@@ -106,7 +110,7 @@ class FLEXTRAJ_OT_edit_pins(RigTool, bpy.types.Operator):
         places = np.array([(pin.x, pin.y) for pin in self._pins])
         distance = np.hypot(*(places - place).T)
         nearest = int(distance.argmin())
-        return nearest if distance[nearest] <= self.pixels_of_screen(_REACH) else None
+        return nearest if distance[nearest] <= self.pixels_of_screen(_PIN_REACH) else None
 
     def _add(self, place: NDArray[np.float64]) -> int | None:
         """Pin the visible point that is nearest to a place, if one is near enough."""
@@ -116,7 +120,7 @@ class FLEXTRAJ_OT_edit_pins(RigTool, bpy.types.Operator):
         points = placed_points(self.rig, self._fit, fits_of_groups(self.rig, self._fit, self._pins))[seen]
         distance = np.hypot(*(points - place).T)
         nearest = int(distance.argmin())
-        if distance[nearest] > self.pixels_of_screen(_REACH):
+        if distance[nearest] > self.pixels_of_screen(_POINT_REACH):
             return None
         trajectories = self.rig.trajectories
         point = int(seen[nearest])

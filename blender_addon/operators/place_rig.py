@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from ..blender_types import Context, OperatorResult
 from ..bridge.placement import store_fit, stored_fit
-from ..core.placement import Affine, apply, compose, identity, mirror, shifted, turned_about
+from ..core.placement import Affine, apply, compose, mirror, shifted, turned_about
 from ..core.request import FitMode
 from ..overlay.placement_drawing import draw_circle, draw_lines
-from ..overlay.placement_view import placement_view
+from ..overlay.placement_view import placed_fit, placement_view
 from ..properties import scene_settings
 from ..registration import registration_of
 from .rig_tool import RigTool
@@ -173,12 +173,11 @@ class FLEXTRAJ_OT_mirror_motion(bpy.types.Operator):
         placement = settings.placement
         rig = placement_view().rig_of(context.scene)
         if FitMode(settings.fit) is FitMode.GIVEN and rig is not None:
-            # About the rig's own middle, so that it keeps its place.
-            center = rig.center()
-            fit = stored_fit(context, settings, rig.raster)
-            other = apply(mirror(rig.raster[0]), center)
-            before, after = (other, center) if placement.mirror else (center, other)
-            store_fit(settings, compose(fit, shifted(identity(), before - after)), rig.raster)
+            # About the middle of what is seen of the rig, so that it stays on the subject.
+            placed = placed_fit(context, rig)
+            swapped = compose(mirror(2 * float(rig.seen_center(placed)[0])), placed)
+            fit = swapped if placement.mirror else compose(swapped, mirror(rig.raster[0]))
+            store_fit(settings, fit, rig.raster)
         placement.mirror = not placement.mirror
         return {"FINISHED"}
 

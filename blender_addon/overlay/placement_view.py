@@ -20,6 +20,7 @@ from ..blender_types import Context
 from ..bridge.placement import pins_on_raster, stored_fit
 from ..core.contours import mask_contours
 from ..core.errors import ErrorCode, FlexTrajError
+from ..core.mask_canvas import resample_mask
 from ..core.outline_picture import Color, tinted_mask
 from ..core.pinned_groups import group_fits
 from ..core.placement import Affine, apply, compose, mirror
@@ -37,7 +38,7 @@ SUBJECT_COLOR: Color = (255, 140, 26)
 SUBJECT_OPACITY = 0.3
 _RIG_COLORS: tuple[Color, ...] = ((38, 190, 255), (170, 255, 90), (255, 110, 220), (255, 235, 90))
 _RIG_OPACITY = 0.25
-_LINE_WIDTH = 1.5
+_LINE_WIDTH = 2.0
 _PIN_COLOR = (1.0, 0.95, 0.2, 1.0)
 _POINT_COLOR = (1.0, 1.0, 1.0, 0.8)
 PIN_RADIUS = 7.0
@@ -119,6 +120,14 @@ class PlacedRig:
         if len(rows) == 0:
             return np.array(self.raster) / 2
         return np.array([columns[0] + columns[-1] + 1, rows[0] + rows[-1] + 1]) / 2
+
+    def seen_center(self, fit: Affine) -> NDArray[np.float64]:
+        """Where the mean of the rig's area within the photo is, (2,) photo pixels; else its middle."""
+        seen = np.zeros(self.raster[::-1], bool)
+        for outline in self.outlines().values():
+            seen |= resample_mask(outline, fit, self.raster)
+        places = np.argwhere(seen)
+        return places.mean(axis=0)[::-1] + 0.5 if len(places) else apply(fit, self.center())
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,7 +13,7 @@ from ..registration import registration_of
 from ..thumbnails import drawn_icon
 from .layout import ChildPanel, SidebarPanel, split_layout, wrapped_text
 
-_FRAME_SCALE = 3.0
+_FRAME_SCALE = 4.0
 
 
 class FLEXTRAJ_PT_placement(ChildPanel, bpy.types.Panel):
