@@ -20,7 +20,6 @@ from ..blender_types import Context
 from ..bridge.placement import pins_on_raster, stored_fit
 from ..core.contours import mask_contours
 from ..core.errors import ErrorCode, FlexTrajError
-from ..core.mask_canvas import resample_mask
 from ..core.outline_picture import Color, tinted_mask
 from ..core.pinned_groups import group_fits
 from ..core.placement import Affine, apply, compose, mirror
@@ -123,11 +122,12 @@ class PlacedRig:
 
     def seen_center(self, fit: Affine) -> NDArray[np.float64]:
         """Where the mean of the rig's area within the photo is, (2,) photo pixels; else its middle."""
-        seen = np.zeros(self.raster[::-1], bool)
+        area = np.zeros(self.raster[::-1], bool)
         for outline in self.outlines().values():
-            seen |= resample_mask(outline, fit, self.raster)
-        places = np.argwhere(seen)
-        return places.mean(axis=0)[::-1] + 0.5 if len(places) else apply(fit, self.center())
+            area |= outline
+        places = apply(fit, np.argwhere(area)[:, ::-1] + 0.5)
+        seen = ((places >= 0) & (places < self.raster)).all(axis=1)
+        return places[seen].mean(axis=0) if seen.any() else apply(fit, self.center())
 
 
 @dataclass(frozen=True, eq=False)

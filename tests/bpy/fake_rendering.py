@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import zipfile
 from collections.abc import Callable
@@ -15,17 +16,27 @@ from blender_addon.client.messages import (
     BackendHealth,
     DeviceInfo,
     EngineInfo,
+    FitAnswer,
     JobState,
     JobStatus,
     ResultKind,
 )
 from blender_addon.core.errors import ErrorCode, FlexTrajError
+from blender_addon.core.grey_png import encode_mask
 from blender_addon.core.request import RenderRequest
 from blender_addon.core.version import PROTOCOL_VERSION
 from flextraj_backend.image_io import write_image
 from flextraj_backend.video_io import write_video
 
 FRAMES = 5
+SUBJECT = np.zeros((480, 720), bool)
+SUBJECT[100:380, 300:500] = True
+FIT = FitAnswer(
+    (1.5, 0.0, -20.0, 0.0, 1.5, 30.0),
+    0.62,
+    ("Rig and subject differ.",),
+    base64.b64encode(encode_mask(SUBJECT)).decode(),
+)
 
 
 SUCCEEDED = JobStatus(
@@ -51,6 +62,9 @@ class FakeRenderService:
         self.questions: list[EstimateQuestion] = []
         self.estimate_answer = EstimateAnswer(12.0, 3 << 30, 5 << 30, "One model at a time.")
         self.uploads: list[Path] = []
+        self.sent: list[bytes] = []
+        self.fits: list[RenderRequest] = []
+        self.fit_outcome: FitAnswer | FlexTrajError = FIT
         self.retried: list[str] = []
         self.outcome = SUCCEEDED
         self.job_error: FlexTrajError | None = None
@@ -68,9 +82,17 @@ class FakeRenderService:
         return EngineInfo("preview", "Preview", True, max_frames=1000, max_side=2048), missing
 
     def upload(self, source: Path | bytes, give_up: Callable[[], bool] = lambda: False) -> str:
-        assert isinstance(source, Path)
-        self.uploads.append(source)
-        return f"{len(self.uploads):064x}"
+        if isinstance(source, bytes):
+            self.sent.append(source)
+        else:
+            self.uploads.append(source)
+        return f"{len(self.uploads) + len(self.sent):064x}"
+
+    def fit(self, request: RenderRequest, give_up: Callable[[], bool]) -> FitAnswer:
+        self.fits.append(request)
+        if isinstance(self.fit_outcome, FlexTrajError):
+            raise self.fit_outcome
+        return self.fit_outcome
 
     def estimate(self, question: EstimateQuestion) -> EstimateAnswer:
         self.questions.append(question)
