@@ -12,7 +12,7 @@ from bpy.props import StringProperty
 from ..blender_types import Context, OperatorResult
 from ..fix_button import draw_fix
 from ..registration import registration_of
-from ..session import show_error
+from ..session import current_session, show_error
 
 _POPUP_COLUMNS = 70
 
@@ -48,7 +48,13 @@ class FLEXTRAJ_OT_dismiss_error(bpy.types.Operator):
     bl_idname = "flextraj.dismiss_error"
     bl_label = "Dismiss"
     bl_description = "Take the message away"
-    bl_options = {"INTERNAL"}
+
+    @classmethod
+    def poll(cls, context: Context) -> bool:
+        if current_session().error is None:
+            cls.poll_message_set("There is no message")
+            return False
+        return True
 
     def execute(self, context: Context) -> OperatorResult:
         show_error(None)

@@ -7,6 +7,7 @@ from . import (
     control,
     generate,
     main,
+    menus,
     model_options,
     overlay,
     photo,
@@ -29,6 +30,7 @@ _MODULES = (
     model_options,
     results,
     backend,
+    menus,
 )
 
 

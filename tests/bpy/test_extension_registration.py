@@ -13,7 +13,10 @@ import pytest
 bpy = pytest.importorskip("bpy")
 
 import blender_addon  # noqa: E402
-from blender_addon import session  # noqa: E402
+from blender_addon import handlers, session  # noqa: E402
+from blender_addon.overlay import viewport  # noqa: E402
+
+TIMERS = (session._tick, handlers.enter_first_file, viewport.turn_off_after_failure)
 
 
 @pytest.fixture(autouse=True)
@@ -21,19 +24,46 @@ def _empty_scene():
     bpy.ops.wm.read_factory_settings(use_empty=True)
 
 
+def registered(kind: type) -> set[str]:
+    """Names of the add-on's registered classes of a kind."""
+    ours = [cls for cls in kind.__subclasses__() if cls.__module__.startswith(blender_addon.ADDON_ID)]
+    # A class whose registration has been taken back is still a subclass until it is collected.
+    return {cls.__name__ for cls in ours if getattr(cls, "is_registered", False)}
+
+
+def appended_drawings() -> dict[str, int]:
+    """How many functions draw each menu, header and panel of Blender."""
+    drawn = {}
+    for name in dir(bpy.types):
+        draw = getattr(getattr(bpy.types, name), "draw", None)
+        if functions := getattr(draw, "_draw_funcs", None):
+            # The first is the menu's own.
+            drawn[name] = len(functions)
+    return {name: count for name, count in drawn.items() if count > 1}
+
+
 def traces() -> dict[str, object]:
     """Everything that registering may leave in Blender."""
     handlers = bpy.app.handlers
     lists = [name for name in dir(handlers) if isinstance(getattr(handlers, name), list)]
+    kinds = ("Operator", "Panel", "Menu", "UIList", "Header", "PropertyGroup", "AddonPreferences", "Gizmo")
+    # Blender makes these classes when they are first asked for.
+    kinds_of_data = [getattr(bpy.types, name) for name in dir(bpy.types)]
+    data = [cls for cls in kinds_of_data if isinstance(cls, type) and issubclass(cls, bpy.types.ID)]
+    keymaps = bpy.context.window_manager.keyconfigs.addon.keymaps
     return {
         "types": {name for name in dir(bpy.types) if "flextraj" in name.lower()},
-        "classes": {cls.__name__ for cls in bpy.types.PropertyGroup.__subclasses__() if cls.is_registered},
+        "classes": {kind: registered(getattr(bpy.types, kind)) for kind in kinds},
         "operators": set(dir(bpy.ops.flextraj)),
-        "handlers": {name: [f.__name__ for f in getattr(handlers, name)] for name in lists},
-        "scene": set(bpy.types.Scene.bl_rna.properties.keys()),
-        "manager": set(bpy.types.WindowManager.bl_rna.properties.keys()),
-        "timer": bpy.app.timers.is_registered(session._tick),
+        "handlers": {name: list(getattr(handlers, name)) for name in lists},
+        "properties": {cls.__name__: set(cls.bl_rna.properties.keys()) for cls in data},
+        "timers": [function for function in TIMERS if bpy.app.timers.is_registered(function)],
         "threads": [thread.name for thread in threading.enumerate() if "FlexTraj" in thread.name],
+        "keymaps": {keymap.name: len(keymap.keymap_items) for keymap in keymaps},
+        "presets": bpy.utils.preset_paths("flextraj/generate"),
+        "drawings": appended_drawings(),
+        "translation": bpy.app.translations.pgettext_iface("Sample Points", "Operator"),
+        "add-ons": set(bpy.context.preferences.addons.keys()),
     }
 
 
@@ -42,16 +72,34 @@ def test_disabling_the_addon_three_times_leaves_no_trace_in_blender() -> None:
     for _ in range(3):
         blender_addon.register()
         during = traces()
-        assert "flextraj" in during["scene"]  # type: ignore[operator]
+        assert "flextraj" in during["properties"]["Scene"]  # type: ignore[index]
         assert "generate" in during["operators"]  # type: ignore[operator]
-        assert "enter_file" in during["handlers"]["load_post"]  # type: ignore[index]
+        assert handlers.enter_file in during["handlers"]["load_post"]  # type: ignore[index]
+        assert "FLEXTRAJ_OT_generate" in during["classes"]["Operator"]  # type: ignore[index]
+        assert "VIEW3D_MT_object" in during["drawings"]  # type: ignore[operator]
+        assert during["keymaps"] == before["keymaps"], "shortcuts are the user's own"
         blender_addon.unregister()
-        assert traces() == before
+        after = traces()
+        assert {name: value for name, value in after.items() if value != before[name]} == {}
+
+
+def test_enabling_and_disabling_leaves_nothing_that_keeps_the_process_alive(tmp_path: Path) -> None:
+    """What is drawn or shown cannot be asked of Blender: a leftover draw handler ends in a crash instead."""
+    code = (
+        "import bpy, blender_addon\n"
+        "from blender_addon.overlay.viewport import viewport_overlay, SampledShot\n"
+        "from blender_addon.thumbnails import thumbnail_icon\n"
+        "for _ in range(3):\n"
+        "    blender_addon.register()\n"
+        "    viewport_overlay().show(SampledShot(bpy.context.scene.session_uid, None, None))\n"
+        "    thumbnail_icon('picture.png')\n"
+        "    blender_addon.unregister()\n"
+        "print('end')"
+    )
+    assert run_script(code, tmp_path) == (0, "end", "")
 
 
 def test_a_failure_while_enabling_leaves_no_trace_in_blender(monkeypatch) -> None:
-    from blender_addon import handlers
-
     before = traces()
 
     def fail() -> None:
@@ -64,18 +112,21 @@ def test_a_failure_while_enabling_leaves_no_trace_in_blender(monkeypatch) -> Non
 
 
 def test_a_script_that_forgets_to_disable_the_addon_ends_all_the_same(tmp_path: Path) -> None:
-    code = (
-        "import bpy, blender_addon; blender_addon.register(); bpy.ops.flextraj.dismiss_error(); print('end')"
-    )
+    code = "import bpy, blender_addon; blender_addon.register(); bpy.ops.flextraj.notify.poll(); print('end')"
+    assert run_script(code, tmp_path) == (0, "end", "")
+
+
+def run_script(code: str, user_resources: Path) -> tuple[int, str, str]:
+    """Run Python in a process of its own; return exit code, output and errors."""
     done = subprocess.run(
         [sys.executable, "-c", code],
         cwd=Path(blender_addon.__file__).parents[1],
-        env=dict(os.environ, BLENDER_USER_RESOURCES=str(tmp_path)),
+        env=dict(os.environ, BLENDER_USER_RESOURCES=str(user_resources)),
         capture_output=True,
         text=True,
         timeout=60,
     )
-    assert (done.returncode, done.stdout.strip()) == (0, "end"), done.stderr
+    return done.returncode, done.stdout.strip(), done.stderr.strip()
 
 
 def test_every_button_and_panel_follows_blenders_naming_and_has_a_tooltip() -> None:
