@@ -18,6 +18,8 @@ from gui_check_tools import (
     found,
     in_sidebar,
     must,
+    open_copy,
+    open_tab,
     operators,
     pause,
     shoot,
@@ -40,6 +42,8 @@ def overlay_steps(humanoid: Any) -> Steps:
     settings, shown = context.scene.flextraj, state().overlay
     before = {name: getattr(settings, name) for name in ("points", "mode", "segment_by", "keep_points")}
     frame = context.scene.frame_current
+    copy = open_copy(bpy.types.FLEXTRAJ_PT_overlay)  # pyright: ignore[reportAttributeAccessIssue]
+    yield from open_tab("Check")
     yield from points_lie_on_the_rig(humanoid)
     settings.mode = before["mode"]
 
@@ -62,6 +66,8 @@ def overlay_steps(humanoid: Any) -> Steps:
     view.view_perspective = "PERSP"
     yield from shoot("3d_beside_the_camera")
     view.view_perspective = "CAMERA"
+    bpy.utils.unregister_class(copy)
+    yield from open_tab()
     must(not state().error_text, f"The overlay shows an error: {state().error_text}")
     in_sidebar(operators.flextraj.forget_points)
     shown.show_points, settings.color_cue = False, False

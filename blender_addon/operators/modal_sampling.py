@@ -33,6 +33,7 @@ class SamplingOperator(_Operator):
 
     _sampling: Sampling
     _scene_uid: int
+    _settings: SampleSettings
     _timer: bpy.types.Timer
 
     @abstractmethod
@@ -106,8 +107,8 @@ class SamplingOperator(_Operator):
 
     def _begin(self, context: Context) -> None:
         show_error(None)
-        settings = self.prepare(context)
-        self._sampling = self.start_sampling(context, settings)
+        self._settings = self.prepare(context)
+        self._sampling = self.start_sampling(context, self._settings)
         self._scene_uid = context.scene.session_uid
         current_session().begin_sampling(self._sampling)
         show_sampling(SampleProgress(0, 1))
@@ -130,7 +131,7 @@ class SamplingOperator(_Operator):
 
     def show(self, sampled: Any) -> None:
         """Show what was sampled in the viewport."""
-        viewport_overlay().show(SampledShot(self._scene_uid, sampled))
+        viewport_overlay().show(SampledShot(self._scene_uid, self._settings, sampled))
 
     def _leave(self, context: Context, message: str) -> OperatorResult:
         self._clean_up(context)

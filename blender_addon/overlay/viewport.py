@@ -18,11 +18,12 @@ from ..blender_types import Context
 from ..bridge.cameras import camera_settings
 from ..bridge.matrices import matrix_array
 from ..bridge.placement import KnownPlacement, known_placement
-from ..bridge.shot_request import conditioning_settings
+from ..bridge.shot_request import conditioning_settings, read_sample_settings
 from ..core.conditioning import ConditioningSettings
 from ..core.errors import ErrorCode, FlexTrajError
 from ..core.frame_cache import FrameCache
 from ..core.placement import as_affine
+from ..core.sample_settings import SampleSettings
 from ..core.shot_drawing import ShotDrawing, nearest_frame, trail_parts
 from ..core.trajectories import TrajectorySet
 from ..core.video_preview import VideoPreview
@@ -45,10 +46,12 @@ class SampledShot:
 
     Attributes:
         scene_uid: session_uid of the scene.
+        settings: how it was sampled.
         trajectories: the set.
     """
 
     scene_uid: int
+    settings: SampleSettings
     trajectories: TrajectorySet
 
 
@@ -196,6 +199,12 @@ def shot_of(scene: bpy.types.Scene) -> TrajectorySet | None:
     """The shot that was sampled last, where it is one of this scene."""
     shot = _overlay.shot
     return shot.trajectories if shot is not None and shot.scene_uid == scene.session_uid else None
+
+
+def is_sampled_anew(context: Context) -> bool:
+    """Whether Generate would sample other points than those of the shot, because settings were changed."""
+    shot = _overlay.shot
+    return shot is not None and shot.settings != read_sample_settings(context, scene_settings(context.scene))
 
 
 def overlay_settings() -> FlexTrajOverlaySettings:

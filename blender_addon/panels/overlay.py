@@ -1,4 +1,4 @@
-"""Control and its preview: how much of the motion the engine gets, seen before anything is generated."""
+"""Preview: sampled points and conditioning videos, seen before anything is generated."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import bpy
 from ..blender_types import Context
 from ..core.request import FitMode
 from ..overlay.settings import PreviewVideo
-from ..overlay.viewport import overlay_settings, shot_of
+from ..overlay.viewport import is_sampled_anew, overlay_settings, shot_of
 from ..properties import FlexTrajSettings, scene_settings
 from ..registration import registration_of
 from .layout import SidebarPanel, split_layout, wrapped_text
@@ -28,6 +28,10 @@ class FLEXTRAJ_PT_overlay(SidebarPanel, bpy.types.Panel):
             return
         row.operator("flextraj.forget_points", text="", icon="X")
         layout.label(text=f"{shot.point_count:,} points, {shot.frame_count} frames")
+        if is_sampled_anew(context):
+            wrapped_text(
+                layout, context, "Settings were changed: sample again to see what Generate will use.", "INFO"
+            )
         view = context.space_data.region_3d
         if view.view_perspective != "CAMERA":
             wrapped_text(layout, context, "The points are shown in the camera view.", "INFO")

@@ -21,7 +21,12 @@ from blender_addon.core.errors import ErrorCode, FlexTrajError  # noqa: E402
 from blender_addon.core.placement import as_affine, compose, mirror  # noqa: E402
 from blender_addon.overlay import viewport  # noqa: E402
 from blender_addon.overlay.lifecycle import release_buffers  # noqa: E402
-from blender_addon.overlay.viewport import overlay_settings, shot_of, viewport_overlay  # noqa: E402
+from blender_addon.overlay.viewport import (  # noqa: E402
+    is_sampled_anew,
+    overlay_settings,
+    shot_of,
+    viewport_overlay,
+)
 from blender_addon.properties import runtime_state, scene_settings  # noqa: E402
 
 FRAMES, POINTS = 5, 40
@@ -208,3 +213,14 @@ def test_a_place_that_the_backend_will_find_is_not_guessed(settings: Any) -> Non
     settings.aligned = True
     known = known_placement(bpy.context, settings, (720, 480))
     assert known is not None and known.matrix == (1, 0, 0, 0, 1, 0)
+
+
+def test_points_of_other_settings_are_told_apart_from_what_generate_will_use(settings: Any) -> None:
+    sample_points()
+    assert not is_sampled_anew(bpy.context)
+    settings.points += 1
+    assert is_sampled_anew(bpy.context)
+    sample_points()
+    assert not is_sampled_anew(bpy.context)
+    settings.keep_points = 0.5  # the preview follows it
+    assert not is_sampled_anew(bpy.context)
