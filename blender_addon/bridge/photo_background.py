@@ -17,8 +17,8 @@ from .photo_files import load_image_apart
 
 _MARK = "flextraj_photo"
 IMAGE_NAME = "FlexTraj Photo"
-_TURNS = {3: math.pi, 4: math.pi, 5: -math.pi / 2, 6: -math.pi / 2, 7: math.pi / 2, 8: math.pi / 2}
-"""By which EXIF orientations are turned upright, radians counter-clockwise."""
+_TURNS = {3: math.pi, 4: math.pi, 5: -math.pi / 2, 6: math.pi / 2, 7: math.pi / 2, 8: -math.pi / 2}
+"""By which EXIF orientations are turned upright after mirroring, radians clockwise."""
 _MIRRORED = frozenset({2, 4, 5, 7})
 
 
