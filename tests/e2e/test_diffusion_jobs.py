@@ -100,7 +100,7 @@ def test_a_job_becomes_a_video_and_shows_each_of_its_phases(server: Server, tmp_
     wan = engine_info(server, Backbone.WAN)
     assert wan.available, wan.reason
     assert wan.refusal(FRAMES, WIDTH, HEIGHT) is None
-    job = submit(server, Backbone.WAN, steps=40, color_cue=True, seed=2)
+    job = submit(server, Backbone.WAN, steps=300, color_cue=True, seed=2)
     told = events(server, job.id)
     assert told[-1]["state"] == "succeeded", told[-1]["error"]
     order = ["loading", "encoding prompt", "encoding condition", "denoising", "decoding"]
@@ -110,11 +110,11 @@ def test_a_job_becomes_a_video_and_shows_each_of_its_phases(server: Server, tmp_
     assert "denoising" in seen and len(seen) >= 3
     assert [phases.index(phase) for phase in seen] == sorted(phases.index(phase) for phase in seen)
     denoising = [event["step"] for event in told if event["phase"] == "denoising"]
-    assert len(set(denoising)) > 2 and denoising == sorted(denoising) and denoising[-1] <= 40
+    assert len(set(denoising)) > 2 and denoising == sorted(denoising) and denoising[-1] <= 300
     frames, _ = read_video(server.client.download(job.id, ResultKind.VIDEO, tmp_path / "video.mp4"))
     assert frames.shape == (FRAMES, HEIGHT, WIDTH, 3)
     sidecar = json.loads(server.client.download(job.id, ResultKind.SIDECAR, tmp_path / "j.json").read_text())
-    assert sidecar["generation"]["steps"] == 40
+    assert sidecar["generation"]["steps"] == 300
     assert sidecar["generation"]["memory"]["explanation"]
     assert sidecar["label"] == ""
 
