@@ -99,7 +99,7 @@ class FlexTrajModelSettings(bpy.types.PropertyGroup):
     """`Scene.flextraj.model`: how a diffusion engine runs; the defaults give the authors' result."""
 
     guidance_schedule: EnumProperty(
-        name="Guidance Schedule",
+        name="Schedule",
         description="How the guidance runs over the steps",
         items=_GUIDANCE_SCHEDULES,
     )
@@ -116,8 +116,8 @@ class FlexTrajModelSettings(bpy.types.PropertyGroup):
         name="Compile", description="What is compiled before the first step", items=_COMPILE_MODES
     )
     condition_tokens: EnumProperty(
-        name="Condition Tokens",
-        description="Which parts of the control the model reads",
+        name="Tokens",
+        description="Which condition tokens the model reads, that is, which parts of the control",
         items=_CONDITION_TOKENS,
     )
     cache_storage: EnumProperty(

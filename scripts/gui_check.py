@@ -29,6 +29,7 @@ from build_extension import REPOSITORY, BuildError, build, builder_of_bpy
 
 ACTS = {
     "panel": "gui_check_steps.py",
+    "settings": "gui_check_settings.py",
     "jobs": "gui_check_jobs.py",
     "restart": "gui_check_restart.py",
 }

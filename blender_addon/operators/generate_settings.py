@@ -3,6 +3,8 @@
 # Blender reads the annotations of operators as values, so they cannot be postponed nor type-checked.
 # pyright: reportInvalidTypeForm=false
 
+from pathlib import Path
+
 import bpy
 import numpy as np
 from bl_operators.presets import AddPresetBase
@@ -10,7 +12,7 @@ from bpy.props import StringProperty
 
 from ..blender_types import Context, OperatorResult
 from ..core.model_options import MAX_LORAS
-from ..presets import SUBFOLDER
+from ..presets import BUILT_IN, SUBFOLDER
 from ..properties import scene_settings
 from ..registration import registration_of
 from ..session import current_session, show_error
@@ -62,6 +64,13 @@ class FLEXTRAJ_OT_add_preset(AddPresetBase, bpy.types.Operator):  # pyright: ign
         "settings.strength",
         "settings.model",
     ]
+
+    def remove(self, _context: Context, path: str) -> None:
+        """Blender calls this for a preset that it may write; ours would only be back after an update."""
+        if Path(path).is_relative_to(BUILT_IN):
+            self.report({"WARNING"}, "The presets of FlexTraj itself cannot be removed")
+        else:
+            Path(path).unlink()
 
 
 class FLEXTRAJ_OT_add_lora(bpy.types.Operator):

@@ -36,10 +36,11 @@ class FLEXTRAJ_MT_engines(bpy.types.Menu):
         layout: Layout = self.layout
         engines = current_session().engines
         for engine in engines:
-            row = layout.row()
-            row.enabled = engine.available
-            text = engine.title if engine.available else f"{engine.title} – {engine.reason}"
-            row.operator("flextraj.choose_engine", text=text).name = engine.name
+            # One that cannot run can be chosen, too: the panel then offers what helps.
+            text, icon = engine.title, "CHECKMARK"
+            if not engine.available:
+                text, icon = f"{engine.title} – {engine.reason.partition(':')[0]}", "ERROR"
+            layout.operator("flextraj.choose_engine", text=text, icon=icon).name = engine.name
         if not engines:
             layout.operator("flextraj.choose_engine", text=engine_title("preview")).name = "preview"
             layout.label(text="Start the backend to see all")

@@ -13,7 +13,7 @@ from ..bridge.shot_request import read_sample_settings
 from ..color_chips import color_chip
 from ..properties import FlexTrajSettings, scene_settings
 from ..registration import registration_of
-from .layout import ChildPanel, RowList, SidebarPanel, split_layout, wrapped_text
+from .layout import ChildPanel, RowList, SidebarPanel, split_layout
 
 _MOST_ROWS = 6
 _MOST_CHIPS = 3
@@ -34,6 +34,7 @@ class FLEXTRAJ_UL_subjects(RowList, bpy.types.UIList):
 
     def draw_row(self, layout: Layout, item: Any) -> None:
         row: Any = layout.row(align=True)
+        row.use_property_split = False
         row.prop(item, "include", text="")
         chips = _chips_of(item) if item.include else ()
         for segment in chips[:_MOST_CHIPS]:
@@ -114,7 +115,7 @@ class FLEXTRAJ_PT_subjects(ChildPanel, bpy.types.Panel):
         box = layout.box()
         box.label(text=item.object.name, icon="OBJECT_DATA")
         box.prop(item, "background")
-        box.prop(item, "points")
+        box.prop(item, "points", text="Own Points")
         if item.object.type == "ARMATURE":
             box.prop(item, "vertex_group")
         else:
@@ -137,8 +138,7 @@ class FLEXTRAJ_PT_sampling(SidebarPanel, bpy.types.Panel):
         layout.operator("flextraj.assign_seg_ids", icon="LINENUMBERS_ON")
         segments = shot_segments(context)
         if segments:
-            count = f"{len(segments)} segment{'s' if len(segments) > 1 else ''}"
-            wrapped_text(layout, context, f"{count} of about {settings.points:,} points")
+            layout.label(text=f"{len(segments)} segment{'s' if len(segments) > 1 else ''}")
 
 
 register, unregister = registration_of(FLEXTRAJ_UL_subjects, FLEXTRAJ_PT_subjects, FLEXTRAJ_PT_sampling)

@@ -7,12 +7,12 @@ from pathlib import Path
 from ..bridge.compat import add_preset_folder, remove_preset_folder
 
 SUBFOLDER = "flextraj/generate"
-_FOLDER = str(Path(__file__).resolve().parent)
+BUILT_IN = Path(__file__).resolve().parent
 
 
 def register() -> None:
-    add_preset_folder(_FOLDER)
+    add_preset_folder(str(BUILT_IN))
 
 
 def unregister() -> None:
-    remove_preset_folder(_FOLDER)
+    remove_preset_folder(str(BUILT_IN))
