@@ -188,7 +188,6 @@ def test_compiled_blocks_make_the_same_video(backbone: Backbone) -> None:
     compile_blocks(run.pipeline.transformer, backend="eager")
     assert relative(run(), exact) < 1e-5
     assert all(block._compiled_call_impl is not None for block in run.blocks)
-    assert relative(run(StepCache.TAYLOR), exact) < 0.3
     torch._dynamo.reset()
 
 
@@ -238,16 +237,13 @@ def test_a_style_lora_leaves_the_control_alone(backbone: Backbone, weights: Path
 
 
 @BOTH
-@pytest.mark.parametrize("rung", [MemoryMode.GROUP_OFFLOAD, MemoryMode.FP8_WEIGHTS])
-def test_a_style_lora_works_on_every_rung_of_the_memory_ladder(
-    backbone: Backbone, rung: MemoryMode, weights: Path
-) -> None:
+def test_a_style_lora_works_with_offloaded_8_bit_weights(backbone: Backbone, weights: Path) -> None:
     choice = style(backbone, weights)
     runs = []
-    for place in (MemoryMode.RESIDENT, rung):
+    for rung in (MemoryMode.RESIDENT, MemoryMode.FP8_WEIGHTS):
         pipeline = fresh_pipeline(backbone)
         load_loras(pipeline, [choice])
-        place_weights(pipeline, place, CPU)
+        place_weights(pipeline, rung, CPU)
         runs.append(Run(pipeline)())
     assert relative(runs[1], runs[0]) < 0.1
 
