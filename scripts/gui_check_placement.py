@@ -25,6 +25,7 @@ from gui_check_tools import (
     found,
     in_sidebar,
     look_through_camera,
+    measure,
     must,
     open_copy,
     open_tab,
@@ -55,6 +56,7 @@ def steps() -> Steps:
     for name in PANELS:
         open_copy(getattr(bpy.types, f"FLEXTRAJ_PT_{name}"))
     yield from open_tab("Check")
+    measure_tools()
     yield from show_photo()
     yield from fit()
     yield from drag_rig()
@@ -69,6 +71,17 @@ def steps() -> Steps:
 def settings() -> Any:
     """The shot's settings; undo makes them anew."""
     return context.scene.flextraj
+
+
+def measure_tools() -> None:
+    """How long each part of the work keeps the window waiting; a step contains a change of frame."""
+    tools = sys.modules[f"{MODULE}.operators"]
+    fitting, starting = tools.fit_to_photo, tools.start_frame
+    measure(fitting.FLEXTRAJ_OT_fit_to_photo, "_step", "longest_fit_step_seconds")
+    measure(fitting.FLEXTRAJ_OT_fit_to_photo, "_submit", "fit_submit_seconds")
+    measure(starting.FLEXTRAJ_OT_find_start_frame, "_step", "longest_start_frame_step_seconds")
+    measure(sys.modules[f"{MODULE}.overlay.placement_view"].PlacementView, "draw", "longest_draw_seconds")
+    measure(tools.correct_mask.FLEXTRAJ_OT_correct_mask, "handle", "longest_brush_event_seconds")
 
 
 def turn_camera_view_to_fill() -> Steps:

@@ -114,9 +114,11 @@ def forget_callbacks_at_exit(package: str) -> None:
     """Let a script that uses Blender 4.2 as a Python module end without a crash.
 
     There an annotation that holds a callback (`update`, `poll`, ...) is beyond Python's garbage collector and
-    keeps Blender's module alive until after Python has ended. Nothing can be registered any more by then.
+    keeps Blender's module alive until after Python has ended. Nothing can be registered any more by then. In
+    Blender itself all types are gone when Python ends: there, looking for them would be the crash.
     """
-    if bpy.app.version < (4, 5, 0):
+    is_module = not bpy.app.binary_path
+    if is_module and bpy.app.version < (4, 5, 0):
         atexit.unregister(_forget_callbacks)
         atexit.register(_forget_callbacks, package)
 

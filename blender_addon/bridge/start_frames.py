@@ -80,6 +80,7 @@ def find_start_frames(
         for done, number in enumerate(numbers, start=1):
             yield progress
             silhouette = _silhouette(scene, view_layer, settings, reader, number)
+            yield progress  # the window need not wait for both
             match = match_pose(number, silhouette, small)
             if match is not None:
                 found.append(StartFrame(match, silhouette))
