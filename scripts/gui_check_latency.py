@@ -18,6 +18,7 @@ from typing import Any
 import bpy
 from gui_check_tools import MODULE
 
+MOST_STALL_MS = 100.0
 _BEAT = 0.001
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import bpy
 import numpy as np
 from bpy_extras.view3d_utils import location_3d_to_region_2d
-from gui_check_latency import Heartbeat
+from gui_check_latency import MOST_STALL_MS, Heartbeat
 from gui_check_tools import (
     MODULE,
     Steps,
@@ -30,7 +30,6 @@ from gui_check_tools import (
 
 MANY_POINTS = 100_000
 TRAIL_FRAME = 25
-MOST_STALL_MS = 100.0
 MOST_ERROR_PX = 0.05
 _SAMPLINGS = 2
 """The better one counts: other processes do not disturb the same step in both."""

@@ -64,12 +64,17 @@ class FlexTrajOverlaySettings(bpy.types.PropertyGroup):
         update=_redraw,
     )
     preview: EnumProperty(
-        name="Preview",
+        name="Conditioning Video",
         description="Conditioning video that is drawn in the camera's frame, as the engine will get it",
         items=(
             (PreviewVideo.OFF.value, "Off", "No conditioning video", 0),
-            (PreviewVideo.ID.value, "ID Video", "Which point is where, in ID colours", 1),
-            (PreviewVideo.COLOR.value, "Colour Video", "The colour cue; black without one", 2),
+            (PreviewVideo.ID.value, "ID", "The ID video: which point is where, in ID colours", 1),
+            (
+                PreviewVideo.COLOR.value,
+                "Colour",
+                "The colour video: what the points look like; black without a colour cue",
+                2,
+            ),
         ),
         options={"SKIP_SAVE"},
         update=_redraw,

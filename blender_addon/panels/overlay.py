@@ -10,6 +10,7 @@ from ..overlay.settings import PreviewVideo
 from ..overlay.viewport import is_sampled_anew, overlay_settings, shot_of
 from ..properties import FlexTrajSettings, scene_settings
 from ..registration import registration_of
+from ..translations import filled
 from .layout import SidebarPanel, split_layout, wrapped_text
 
 
@@ -27,7 +28,10 @@ class FLEXTRAJ_PT_overlay(SidebarPanel, bpy.types.Panel):
         if shot is None:
             return
         row.operator("flextraj.forget_points", text="", icon="X")
-        layout.label(text=f"{shot.point_count:,} points, {shot.frame_count} frames")
+        counts = filled(
+            "{points:,} points, {frames} frames", points=shot.point_count, frames=shot.frame_count
+        )
+        layout.label(text=counts)
         if is_sampled_anew(context):
             wrapped_text(
                 layout, context, "Settings were changed: sample again to see what Generate will use.", "INFO"
@@ -42,7 +46,9 @@ class FLEXTRAJ_PT_overlay(SidebarPanel, bpy.types.Panel):
         column.prop(shown, "point_size")
         column.prop(shown, "trail_length")
         column.prop(shown, "trail_count")
+        layout.label(text="Conditioning Video")
         row = layout.row()
+        row.use_property_split = False
         row.prop(shown, "preview", expand=True)
         if PreviewVideo(shown.preview) is not PreviewVideo.OFF:
             layout.prop(shown, "preview_opacity", slider=True)
