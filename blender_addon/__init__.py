@@ -12,6 +12,7 @@ ADDON_ID: str = __package__ or __name__
 """`bl_ext.<repository>.flextraj` as an extension, `blender_addon` in a checkout."""
 
 _PARTS = (
+    "translations",
     "properties",
     "preferences",
     "session",

@@ -11,6 +11,7 @@ from ..client.messages import DeviceInfo
 from ..fix_button import draw_fix
 from ..registration import registration_of
 from ..session import current_session
+from ..translations import filled
 from .layout import ChildPanel, SidebarPanel, wrapped_text
 
 _STATES = {
@@ -32,7 +33,7 @@ class FLEXTRAJ_PT_backend(ChildPanel, bpy.types.Panel):
         backend = current_session().backend
         text, icon = _STATES[backend.phase]
         if backend.phase is BackendPhase.RUNNING:
-            text = f"{text}, version {backend.version}"
+            text = filled("Running, version {version}", version=backend.version)
         layout.label(text=text, icon=icon)
         if backend.device is not None:
             _draw_device(layout, context, backend.device)
@@ -74,7 +75,7 @@ class FLEXTRAJ_PT_log(SidebarPanel, bpy.types.Panel):
 def _draw_device(layout: Layout, context: Context, device: DeviceInfo) -> None:
     """Name and free memory of what the models run on, or why there is none."""
     if device.reason:
-        wrapped_text(layout, context, f"Only drafts: {device.reason}", "INFO")
+        wrapped_text(layout, context, filled("Only drafts: {reason}", reason=device.reason), "INFO")
     elif device.name:
         wrapped_text(layout, context, device.name, "MEMORY")
         row = layout.row(align=True)

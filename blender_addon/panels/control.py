@@ -12,6 +12,7 @@ from ..bridge.shot_request import read_sample_settings
 from ..core.frame_choice import FrameChoice
 from ..properties import FlexTrajSettings, scene_settings
 from ..registration import registration_of
+from ..translations import filled
 from .engine_features import reads
 from .layout import ChildPanel, split_layout, wrapped_text
 
@@ -54,7 +55,9 @@ class FLEXTRAJ_PT_control(ChildPanel, bpy.types.Panel):
             return
         kept = _recent_keeping.of(context, settings).indices(frames.source_frames)
         assert kept is not None
-        text = f"{len(kept)} of {len(frames.source_frames)} frames keep their points"
+        text = filled(
+            "{count} of {total} frames keep their points", count=len(kept), total=len(frames.source_frames)
+        )
         wrapped_text(self.layout, context, text, "KEYFRAME")
 
 

@@ -10,6 +10,7 @@ from ..core.errors import FlexTrajError
 from ..fix_button import draw_fix
 from ..properties import FlexTrajSettings
 from ..session import current_session
+from ..translations import filled
 from .layout import wrapped_text
 
 
@@ -32,7 +33,7 @@ def draw_estimate(layout: Layout, context: Context, settings: FlexTrajSettings) 
         layout.label(text="Estimating…", icon="TIME")
     elif report.answer is None:
         assert report.error is not None
-        wrapped_text(layout, context, f"No estimate: {report.error.message}", "TIME")
+        wrapped_text(layout, context, filled("No estimate: {reason}", reason=report.error.message), "TIME")
     elif report.answer.refusal:
         wrapped_text(layout, context, report.answer.refusal, "ERROR")
         code = report.answer.refusal_code

@@ -14,6 +14,7 @@ from ..fix_button import draw_fix
 from ..properties import FlexTrajSettings, runtime_state, scene_settings
 from ..registration import registration_of
 from ..session import current_session
+from ..translations import filled
 from .engine_features import engine_title, reads
 from .estimate import draw_estimate
 from .layout import ChildPanel, SidebarPanel, split_layout, wrapped_text
@@ -72,7 +73,9 @@ class FLEXTRAJ_PT_generate(ChildPanel, bpy.types.Panel):
             if not (settings.steps and settings.guidance):
                 wrapped_text(layout, context, "0 is what the model's authors used", "INFO")
         if not reads(name, "prompt"):
-            sentence = f"{engine_title(name).split(' (')[0]} reads no prompt, steps or guidance."
+            sentence = filled(
+                "{engine} reads no prompt, steps or guidance.", engine=engine_title(name).split(" (")[0]
+            )
             wrapped_text(layout, context, sentence, "INFO")
         self._draw_button(context, settings)
         self._draw_progress()

@@ -7,6 +7,7 @@ from abc import abstractmethod
 from typing import Any
 
 import bpy
+from bpy.app.translations import pgettext_iface
 
 from ..blender_types import Context, Layout
 
@@ -59,15 +60,15 @@ def split_layout(panel: bpy.types.Panel) -> Layout:
 
 
 def wrapped_text(layout: Layout, context: Context, text: str, icon: str = "NONE") -> None:
-    """Draw a sentence over as many lines as the region's width asks for."""
+    """Draw a sentence, translated, over as many lines as the region's width asks for."""
     preferences = context.preferences
     scale = 1.0 if preferences is None else preferences.system.ui_scale
     width = 250 if context.region is None else context.region.width
     columns = max(int((width - _PIXELS_OF_MARGIN * scale) / (_PIXELS_PER_CHARACTER * scale)), 16)
     column = layout.column(align=True)
     column.scale_y = 0.8
-    for number, line in enumerate(textwrap.wrap(text, columns)):
+    for number, line in enumerate(textwrap.wrap(str(pgettext_iface(text)), columns)):
         if icon == "NONE":
-            column.label(text=line)
+            column.label(text=line, translate=False)
         else:
-            column.label(text=line, icon=icon if number == 0 else "BLANK1")
+            column.label(text=line, translate=False, icon=icon if number == 0 else "BLANK1")

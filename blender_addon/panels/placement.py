@@ -11,6 +11,7 @@ from ..overlay.placement_view import placement_view
 from ..properties import FlexTrajSettings, runtime_state, scene_settings
 from ..registration import registration_of
 from ..thumbnails import drawn_icon
+from ..translations import filled
 from .layout import ChildPanel, SidebarPanel, split_layout, wrapped_text
 
 _FRAME_SCALE = 4.0
@@ -53,7 +54,7 @@ class FLEXTRAJ_PT_placement(ChildPanel, bpy.types.Panel):
             row.prop(shown, "show_rig", toggle=True)
             row.prop(shown, "show_mask", toggle=True)
         if subject is not None:
-            layout.label(text=f"The rig covered {subject.overlap:.0%} of the subject")
+            layout.label(text=filled("The rig covered {share:.0%} of the subject", share=subject.overlap))
             for warning in subject.warnings:
                 wrapped_text(layout, context, warning, "ERROR")
 
@@ -92,7 +93,9 @@ class FLEXTRAJ_PT_start_frame(SidebarPanel, bpy.types.Panel):
             if icon:
                 row.template_icon(icon, scale=_FRAME_SCALE)
             column = row.column(align=True)
-            column.label(text=f"Frame {offered.frame:g} – {offered.overlap:.0%}")
+            column.label(
+                text=filled("Frame {frame:g} – {share:.0%}", frame=offered.frame, share=offered.overlap)
+            )
             column.operator("flextraj.use_start_frame").frame = offered.frame
 
 
@@ -110,7 +113,7 @@ class FLEXTRAJ_PT_pins(SidebarPanel, bpy.types.Panel):
         row.operator("flextraj.remove_pins", text="", icon="X")
         count = len(settings.placement.pins)
         if count:
-            layout.label(text=f"{count} pin" if count == 1 else f"{count} pins")
+            layout.label(text=filled("{count} pin" if count == 1 else "{count} pins", count=count))
 
 
 register, unregister = registration_of(

@@ -14,6 +14,7 @@ from ..fix_button import draw_fix
 from ..properties import FlexTrajJobRow, runtime_state
 from ..registration import registration_of
 from ..thumbnails import thumbnail_icon
+from ..translations import filled
 from .layout import ChildPanel, RowList, wrapped_text
 
 _ICONS = {
@@ -77,7 +78,11 @@ class FLEXTRAJ_PT_results(ChildPanel, bpy.types.Panel):
         state = runtime_state()
         if state.unsaved_jobs:
             count = state.unsaved_jobs
-            text = f"Show {count} Jobs of Unsaved Files" if count > 1 else "Show the Job of an Unsaved File"
+            text = (
+                filled("Show {count} Jobs of Unsaved Files", count=count)
+                if count > 1
+                else "Show the Job of an Unsaved File"
+            )
             layout.operator("flextraj.find_jobs", text=text, icon="RECOVER_LAST").unsaved = "YES"
         job = _active_job()
         if job is None:

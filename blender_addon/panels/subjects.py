@@ -13,6 +13,7 @@ from ..bridge.shot_request import read_sample_settings
 from ..color_chips import color_chip
 from ..properties import FlexTrajSettings, scene_settings
 from ..registration import registration_of
+from ..translations import filled
 from .layout import ChildPanel, RowList, SidebarPanel, split_layout
 
 _MOST_ROWS = 6
@@ -87,7 +88,7 @@ class FLEXTRAJ_PT_subjects(ChildPanel, bpy.types.Panel):
         for segment in segments[:_MOST_ROWS]:
             column.label(text=segment.name, icon_value=color_chip(segment.color))
         if len(segments) > _MOST_ROWS:
-            column.label(text=f"and {len(segments) - _MOST_ROWS} more", icon="BLANK1")
+            column.label(text=filled("and {count} more", count=len(segments) - _MOST_ROWS), icon="BLANK1")
         layout.operator("flextraj.list_subjects", icon="PRESET")
 
     def _draw_list(self, settings: FlexTrajSettings) -> None:
@@ -138,7 +139,8 @@ class FLEXTRAJ_PT_sampling(SidebarPanel, bpy.types.Panel):
         layout.operator("flextraj.assign_seg_ids", icon="LINENUMBERS_ON")
         segments = shot_segments(context)
         if segments:
-            layout.label(text=f"{len(segments)} segment{'s' if len(segments) > 1 else ''}")
+            count = len(segments)
+            layout.label(text=filled("{count} segment" if count == 1 else "{count} segments", count=count))
 
 
 register, unregister = registration_of(FLEXTRAJ_UL_subjects, FLEXTRAJ_PT_subjects, FLEXTRAJ_PT_sampling)

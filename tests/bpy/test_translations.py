@@ -1,0 +1,69 @@
+"""What users of Blender in another language would read wrongly, or not at all."""
+
+from __future__ import annotations
+
+import importlib.util
+import string
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+bpy = pytest.importorskip("bpy")
+
+import blender_addon  # noqa: E402
+from blender_addon import translations  # noqa: E402
+
+LANGUAGES = sorted(translations.read_messages())
+
+
+@pytest.fixture(scope="module")
+def lister() -> ModuleType:
+    path = Path(blender_addon.__file__).parents[1] / "scripts" / "list_messages.py"
+    spec = importlib.util.spec_from_file_location("list_messages", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def places(text: str) -> list[tuple[str | None, str | None]]:
+    return sorted((name, form) for _, name, form, _ in string.Formatter().parse(text) if name is not None)
+
+
+def test_no_translation_is_of_a_text_that_the_addon_has_not(lister: ModuleType) -> None:
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+    messages = lister.all_messages()
+    for language in LANGUAGES:
+        assert lister.stale(translations.read_messages()[language], messages) == []
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_translation_fills_the_same_places_as_its_text(language: str) -> None:
+    for (context, english), translation in translations.read_messages()[language].items():
+        assert translation.strip(), english
+        assert places(translation) == places(english)
+        # Labels and tooltips end without a period, sentences with one.
+        assert translation.endswith(".") == english.endswith("."), english
+        assert context in ("*", "Operator")
+
+
+def test_the_list_of_texts_knows_labels_choices_tooltips_and_what_panels_draw(lister: ModuleType) -> None:
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+    messages = lister.all_messages()
+    for message in (
+        ("Operator", "Sample Points"),  # label of an operator
+        ("Operator", "Open Output Folder"),  # entry of a menu
+        ("*", "Stop sampling, or the job that runs"),  # tooltip
+        ("*", "Frames and Size"),  # title of a panel
+        ("*", "Keep Points"),  # name of a property
+        ("*", "The scene's frame range"),  # tooltip of a choice
+        ("*", "The points are shown in the camera view."),  # sentence in a panel
+        ("*", "{points:,} points, {frames} frames"),  # pattern
+        ("*", "Nothing is running"),  # why a button is greyed
+    ):
+        assert message in messages, message
+
+
+def test_a_pattern_without_translation_is_filled_in_english() -> None:
+    assert translations.filled("{count} of {total}", count=2, total=3) == "2 of 3"
