@@ -34,13 +34,13 @@ class Variant(StrEnum):
     CONTROLNET = "controlnet"
     """A copy of the first blocks, its outputs added to the main stream."""
     PRUNED_20 = "pruned20"
-    """Cached, with 20 % of the condition tokens."""
+    """Cached, 20 % of the condition tokens occupied: those, and tokens that stand for the others."""
     PRUNED_5 = "pruned5"
-    """Cached, with 5 % of the condition tokens."""
+    """The same with 5 %."""
 
 
-KEPT_SHARE = {Variant.CACHED: 1.0, Variant.PRUNED_20: 0.2, Variant.PRUNED_5: 0.05}
-"""Share of the condition tokens in the cache of the variants that have one."""
+OCCUPIED_SHARE = {Variant.CACHED: 1.0, Variant.PRUNED_20: 0.2, Variant.PRUNED_5: 0.05}
+"""Share of the condition tokens that count as occupied, in the variants that have a cache."""
 
 CACHED_LIMIT = {Backbone.COGVIDEOX: 1.55, Backbone.WAN: 1.25}
 """Largest cost of a cached step over a base step."""

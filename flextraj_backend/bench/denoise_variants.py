@@ -13,13 +13,14 @@ from diffusers.models.transformers.transformer_wan import WanTransformer3DModel
 from torch import nn
 
 from flextraj_backend.bench.concatenation import ConcatenatedCogVideoX, ConcatenatedWan
-from flextraj_backend.bench.denoise_table import KEPT_SHARE, Variant
+from flextraj_backend.bench.denoise_table import OCCUPIED_SHARE, Variant
 from flextraj_backend.bench.step_inputs import StepInputs, step_inputs
 from flextraj_backend.models.backbone import Backbone
 from flextraj_backend.models.cogvideox_transformer import FlexTrajCogVideoXTransformer
 from flextraj_backend.models.condition_cache import ConditionCache
 from flextraj_backend.models.controlnet import ControlNetCogVideoXTransformer, ControlNetWanTransformer
-from flextraj_backend.models.real_configs import TransformerShape
+from flextraj_backend.models.real_configs import RELEASED, TransformerShape
+from flextraj_backend.models.token_pruning import REPRESENTATIVES, KeptTokens
 from flextraj_backend.models.wan_transformer import FlexTrajWanTransformer
 
 _STOCK = {Backbone.COGVIDEOX: CogVideoXTransformer3DModel, Backbone.WAN: WanTransformer3DModel}
@@ -71,7 +72,7 @@ def _joint_step(transformer: Any, inputs: StepInputs) -> DenoisingStep:
     return DenoisingStep(lambda: transformer(**inputs.arguments, condition=inputs.condition)[0])
 
 
-def _cached_step(transformer: Any, inputs: StepInputs, keep: torch.Tensor | None) -> DenoisingStep:
+def _cached_step(transformer: Any, inputs: StepInputs, keep: KeptTokens | None) -> DenoisingStep:
     def encode() -> ConditionCache:
         cache = transformer.encode_condition(inputs.condition, keep=keep, **inputs.encoding)
         transformer.use_condition(cache)
@@ -80,13 +81,16 @@ def _cached_step(transformer: Any, inputs: StepInputs, keep: torch.Tensor | None
     return DenoisingStep(lambda: transformer(**inputs.arguments)[0], encode)
 
 
-def _kept_tokens(variant: Variant, shape: TransformerShape) -> torch.Tensor | None:
-    share = KEPT_SHARE[variant]
+def _kept_tokens(variant: Variant, shape: TransformerShape) -> KeptTokens | None:
+    share = OCCUPIED_SHARE[variant]
     if share == 1:
         return None
     count = round(share * shape.grid.tokens)
     # Spread evenly: which tokens are kept changes nothing about the cost.
-    return torch.arange(count, device="cpu") * shape.grid.tokens // count
+    occupied = torch.arange(count, device="cpu") * shape.grid.tokens // count
+    # A scaled-down model has fewer tokens in all; those that stand for others shrink alike.
+    scale = shape.grid.tokens / RELEASED[shape.backbone].grid.tokens
+    return KeptTokens.choose(occupied, shape.grid, max(1, round(REPRESENTATIVES * scale)))
 
 
 @contextmanager

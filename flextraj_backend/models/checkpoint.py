@@ -93,7 +93,7 @@ def load_adapter(transformer: FlexTrajMixin, path: Path) -> AdapterSummary:
     The values take the device and number format of the transformer's control; where that is on the meta
     device, the control's tensors become real on the CPU. A condition that was in use is taken out, for it was
     encoded with the old control. The transformer is changed only after the whole file has been checked.
-    Load before weights are stored in 8 bits or offloaded: new LoRA layers take the base layer's format.
+    Load before weights are offloaded.
 
     Raises:
         FlexTrajError: the file does not fit this transformer; missing, unknown and wrong-shaped tensors are

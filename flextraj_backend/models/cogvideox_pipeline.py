@@ -17,6 +17,7 @@ from flextraj_backend.models.condition_latents import cogvideox_condition_latent
 from flextraj_backend.models.controlled_pipeline import ControlledPipeline
 from flextraj_backend.models.denoising import Denoising
 from flextraj_backend.models.pipeline_inputs import FRAME_STEP, ClipShape, ConditionCaches, Texts, Video
+from flextraj_backend.models.token_pruning import KeptTokens
 
 
 class FlexTrajCogVideoXPipeline(  # pyright: ignore[reportIncompatibleMethodOverride] (own inputs)
@@ -70,7 +71,7 @@ class FlexTrajCogVideoXPipeline(  # pyright: ignore[reportIncompatibleMethodOver
         latents: ConditionLatents,
         texts: Texts | None = None,
         *,
-        keep: torch.Tensor | None = None,
+        keep: KeptTokens | None = None,
         storage: CacheStorage = CacheStorage.MODEL,
         place: CachePlace = CachePlace.AUTO,
     ) -> ConditionCaches:

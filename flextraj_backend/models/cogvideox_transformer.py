@@ -19,6 +19,7 @@ from flextraj_backend.models.condition_attention import ConditionAttention, Cond
 from flextraj_backend.models.condition_cache import CacheRecorder, ConditionCache
 from flextraj_backend.models.injection import FlexTrajMixin
 from flextraj_backend.models.streams import Stream, stream_linear
+from flextraj_backend.models.token_pruning import KeptTokens
 
 Rotary = tuple[torch.Tensor, torch.Tensor]
 """Cosines and sines of each token, (N, D) each."""
@@ -124,7 +125,7 @@ class FlexTrajCogVideoXTransformer(FlexTrajMixin, CogVideoXTransformer3DModel):
         latents: ConditionLatents,
         *,
         image_rotary_emb: Rotary | None = None,
-        keep: torch.Tensor | None = None,
+        keep: KeptTokens | None = None,
         storage: CacheStorage = CacheStorage.MODEL,
         device: torch.device | str | None = None,
     ) -> ConditionCache:
@@ -133,7 +134,7 @@ class FlexTrajCogVideoXTransformer(FlexTrajMixin, CogVideoXTransformer3DModel):
         Args:
             latents: (B, F, 32, h, w) each; B is 1, or the batch of the denoising.
             image_rotary_emb: the noise tokens' rotary tables.
-            keep: (K,) int64, ascending places of the tokens that are kept; None keeps all.
+            keep: the tokens that are kept (`kept_tokens` of the ID video); None keeps all.
             storage, device: number format and place of the cache, see `ConditionCache.stored`.
         """
         return self._encode(latents, keep, storage, device, image_rotary_emb=image_rotary_emb)
@@ -190,8 +191,8 @@ class FlexTrajCogVideoXTransformer(FlexTrajMixin, CogVideoXTransformer3DModel):
         with condition_stream(self):
             tokens, text, temb = self._condition(latents)
             if recorder.kept is not None:
-                tokens = tokens[:, recorder.kept.to(tokens.device)]
-                rotary = _of_tokens(rotary, recorder.kept)
+                tokens = tokens[:, recorder.kept.places.to(tokens.device)]
+                rotary = _of_tokens(rotary, recorder.kept.places)
             for block in self.transformer_blocks:
                 tokens, _ = block(tokens, text, temb, rotary)
                 recorder.add(*block.attn1.processor.take())

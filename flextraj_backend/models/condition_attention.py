@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -11,7 +12,7 @@ from diffusers.models.attention_dispatch import dispatch_attention_fn
 from torch import nn
 
 from blender_addon.core.errors import ErrorCode, FlexTrajError
-from flextraj_backend.models.condition_merge import merged_attention
+from flextraj_backend.models.condition_merge import WeightedKeys, merged_attention, with_equals_joined
 from flextraj_backend.models.condition_prefetch import PrefetchedLayer
 from flextraj_backend.models.streams import Stream, muted_adapters
 
@@ -50,6 +51,8 @@ class ConditionAttention(StreamAttention):
         key_scale, value_scale: factors of keys and values stored in 8 bits, (B | 1, 1, H, 1).
         source: where to get keys and values instead, if they wait in host memory.
         log_strength: () float32 if the control's strength is not 1.
+        representatives: R, how many of the condition's tokens, the last ones, stand for the background.
+        log_weight: () float32, log of how many background tokens each of those counts for.
     """
 
     def __init__(self) -> None:
@@ -64,6 +67,15 @@ class ConditionAttention(StreamAttention):
         self.value_scale: torch.Tensor | None = None
         self.source: PrefetchedLayer | None = None
         self.log_strength: torch.Tensor | None = None
+        self.represent(0, 1.0)
+
+    def represent(self, representatives: int, weight: float) -> None:
+        """Let the last `representatives` condition tokens count `weight` times."""
+        self.representatives: int = 0
+        self.log_weight: torch.Tensor | None = None
+        if representatives and weight != 1:
+            self.representatives = representatives
+            self.log_weight = torch.tensor(math.log(weight), dtype=torch.float32)
 
     def take(self) -> tuple[torch.Tensor, torch.Tensor]:
         """The recorded keys and values, which are forgotten. (B, K, H, D) each"""
@@ -76,16 +88,31 @@ class ConditionAttention(StreamAttention):
         """Attention of the current stream. (B, N, H, D) each"""
         if self.stream is Stream.CONDITION:
             self.keys, self.values = key, value
-            return self._self_attention(query, key, value)
-        if self.keys is None and self.source is None:
-            return self._self_attention(query, key, value)
-        condition = self._condition(key)
-        if self.log_strength is not None:
+            return self._attention(query, self._groups(key, value))
+        groups = [WeightedKeys(key, value)]
+        if self.keys is not None or self.source is not None:
+            groups += self._groups(*self._condition(key))
+        return self._attention(query, groups)
+
+    def _attention(self, query: torch.Tensor, groups: list[WeightedKeys]) -> torch.Tensor:
+        groups = with_equals_joined(groups)
+        if len(groups) > 1:
             self._require_one_device()
-            return merged_attention(query, (key, value), condition, self.log_strength)
-        return self._self_attention(
-            query, torch.cat([key, condition[0]], dim=1), torch.cat([value, condition[1]], dim=1)
-        )
+            return merged_attention(query, groups)
+        return self.dispatch(query, groups[0].keys, groups[0].values, self._parallel_config)
+
+    def _groups(self, keys: torch.Tensor, values: torch.Tensor) -> list[WeightedKeys]:
+        """The condition's tokens that count alike. (B, K + R, H, D) each"""
+        strength = None if self.stream is Stream.CONDITION else self.log_strength
+        if self.log_weight is None:
+            return [WeightedKeys(keys, values, strength)]
+        weight = self.log_weight if strength is None else self.log_weight + strength
+        # From the end: their number hardly ever changes, so compiled code serves many shots.
+        last = self.representatives
+        return [
+            WeightedKeys(keys[:, :-last], values[:, :-last], strength),
+            WeightedKeys(keys[:, -last:], values[:, -last:], weight),
+        ]
 
     def _condition(self, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Condition keys and values with the batch, number format and device of `like`. (B, K, H, D) each"""
@@ -99,13 +126,10 @@ class ConditionAttention(StreamAttention):
     def _require_one_device(self) -> None:
         if self._parallel_config is not None:
             raise FlexTrajError(
-                "A control strength other than 0 and 1 does not work with context parallelism: "
-                "choose 1 or run on one GPU.",
+                "A control strength other than 0 and 1, and leaving out condition tokens, do not work with "
+                "context parallelism: choose 1 and all tokens, or run on one GPU.",
                 ErrorCode.ENGINE,
             )
-
-    def _self_attention(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-        return self.dispatch(query, key, value, self._parallel_config)
 
 
 class ConditionTokens(NamedTuple):

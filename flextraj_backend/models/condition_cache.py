@@ -15,9 +15,10 @@ from blender_addon.core.model_options import CacheStorage
 from flextraj_backend.atomic_file import atomic_path
 from flextraj_backend.models.backbone import Backbone, TokenGrid
 from flextraj_backend.models.condition_prefetch import ConditionPrefetch
+from flextraj_backend.models.token_pruning import KeptTokens
 
 FORMAT = "flextraj-condition-cache"
-VERSION = "1"
+VERSION = "2"
 
 _FP8 = torch.float8_e4m3fn
 _FP8_MAX = torch.finfo(_FP8).max
@@ -35,17 +36,19 @@ class ConditionCache:
         keys, values: of each layer, (B | 1, K, H, D), keys after norm and rotation.
         grid: all tokens of the stream.
         backbone: whose keys these are.
-        kept: (K,) int64, places on the grid of the tokens that were kept; None where all were.
+        kept: the tokens that were kept, in this order; None where all were.
         key_scales, value_scales: of each layer, (B | 1, 1, H, 1), if the storage is 8 bits; else empty.
+        control: digest of the control and base model that encoded it; empty if unknown.
     """
 
     keys: tuple[torch.Tensor, ...]
     values: tuple[torch.Tensor, ...]
     grid: TokenGrid
     backbone: Backbone
-    kept: torch.Tensor | None = None
+    kept: KeptTokens | None = None
     key_scales: tuple[torch.Tensor, ...] = ()
     value_scales: tuple[torch.Tensor, ...] = ()
+    control: str = ""
 
     @property
     def layers(self) -> int:
@@ -94,7 +97,8 @@ class ConditionCache:
             storage: MODEL leaves the number format as it is.
             device: where to; 'cpu' is pinned memory where there is a CUDA device, so that copies overlap.
         """
-        recorder = CacheRecorder(self.backbone, self.grid, self.kept, storage, torch.device(device))
+        place = torch.device(device)
+        recorder = CacheRecorder(self.backbone, self.grid, self.kept, storage, place, self.control)
         key_scales = self.key_scales or (None,) * self.layers
         value_scales = self.value_scales or (None,) * self.layers
         for key, value, key_scale, value_scale in zip(
@@ -114,6 +118,7 @@ class ConditionCache:
             "version": VERSION,
             "backbone": self.backbone.value,
             "grid": str(self.grid),
+            "control": self.control,
         }
         tensors = {name: tensor.cpu() for name, tensor in self._tensors().items()}
         with atomic_path(path) as temporary:
@@ -160,7 +165,9 @@ class ConditionCache:
             for name, tensors in zip(_LISTS, lists, strict=True)
             for layer, tensor in enumerate(tensors)
         }
-        return named if self.kept is None else named | {"kept": self.kept}
+        if self.kept is None:
+            return named
+        return named | {"occupied": self.kept.occupied, "representatives": self.kept.representatives}
 
 
 _LISTS = ("keys", "values", "key_scales", "value_scales")
@@ -176,13 +183,14 @@ class CacheRecorder:
         self,
         backbone: Backbone,
         grid: TokenGrid,
-        kept: torch.Tensor | None,
+        kept: KeptTokens | None,
         storage: CacheStorage,
         device: torch.device | None,
+        control: str,
     ) -> None:
         """Args: see `ConditionCache`; `device` None leaves the tensors where they are."""
         self._backbone, self._grid, self.kept = backbone, grid, kept
-        self._storage, self._device = storage, device
+        self._storage, self._device, self._control = storage, device, control
         self._layers: list[tuple[_Stored, _Stored]] = []
 
     def add(
@@ -203,9 +211,10 @@ class CacheRecorder:
             values=tuple(value.tensor for _, value in self._layers),
             grid=self._grid,
             backbone=self._backbone,
-            kept=None if self.kept is None else self.kept.cpu(),
+            kept=self.kept,
             key_scales=tuple(key.scale for key, _ in self._layers if key.scale is not None),
             value_scales=tuple(value.scale for _, value in self._layers if value.scale is not None),
+            control=self._control,
         )
 
     def _stored(self, tensor: torch.Tensor, scale: torch.Tensor | None) -> _Stored:
@@ -261,10 +270,14 @@ def _from_tensors(tensors: dict[str, torch.Tensor], metadata: dict[str, str]) ->
     if len(shapes) != 1 or len(keys[0].shape) != 4:
         raise ValueError("layers differ in shape")
     frames, height, width = (int(size) for size in metadata["grid"].split("x"))
-    grid, kept = TokenGrid(frames, height, width), tensors.get("kept")
-    if keys[0].shape[1] != (grid.tokens if kept is None else kept.numel()):
+    grid, kept = TokenGrid(frames, height, width), None
+    if "occupied" in tensors:
+        kept = KeptTokens(tensors["occupied"], tensors["representatives"])
+        kept.check(grid)
+    if keys[0].shape[1] != (grid.tokens if kept is None else kept.count):
         raise ValueError(f"{keys[0].shape[1]} tokens do not fit the grid {grid}")
-    return ConditionCache(keys, values, grid, Backbone(metadata["backbone"]), kept, key_scales, value_scales)
+    backbone, control = Backbone(metadata["backbone"]), metadata["control"]
+    return ConditionCache(keys, values, grid, backbone, kept, key_scales, value_scales, control)
 
 
 def _listed(tensors: dict[str, torch.Tensor], name: str) -> tuple[torch.Tensor, ...]:

@@ -1,12 +1,16 @@
-"""Control strength: how much of the main stream's attention goes to the condition.
+"""Keys that count more or less than once: control strength, and tokens that represent others.
 
-Attention to [main; condition] keys, with a bias of log(s) on the condition's logits, is a mixture of two
-attentions, whose shares follow from their log-sum-exps (model_facts, A):
+Attention to several groups of keys, with a bias on each group's logits, is a mixture of the groups' own
+attentions, whose shares follow from their log-sum-exps (model_facts, A). For main and condition keys:
 o = o_main + sigmoid(l_condition + log s - l_main) (o_condition - o_main).
-So s -> 0 is the base model, s = 1 plain concatenation, and s = 2 counts every condition token twice.
+So a strength s -> 0 is the base model, s = 1 plain concatenation, and s = 2 counts every condition token
+twice.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 
@@ -16,27 +20,40 @@ _FLASH_TYPES = (torch.float16, torch.bfloat16)
 _FLASH_MAX_HEAD = 256
 
 
-def merged_attention(
-    query: torch.Tensor,
-    main: tuple[torch.Tensor, torch.Tensor],
-    condition: tuple[torch.Tensor, torch.Tensor],
-    log_strength: torch.Tensor,
-) -> torch.Tensor:
-    """Attention to main and condition keys and values, the condition's logits shifted by `log_strength`.
+class WeightedKeys(NamedTuple):
+    """Keys that count alike."""
 
-    Args:
-        query: (B, N, H, D).
-        main: keys and values of the main stream, (B, N, H, D) each.
-        condition: keys and values of the condition, (B, K, H, D) each, K >= 1.
-        log_strength: () float32.
+    keys: torch.Tensor
+    """(B, K, H, D), K >= 1."""
+    values: torch.Tensor
+    """(B, K, H, D)"""
+    log_weight: torch.Tensor | None = None
+    """Bias of the logits, () float32; None for keys that count once."""
 
-    Returns:
-        (B, N, H, D).
-    """
-    main_output, main_lse = attention_with_lse(query, *main)
-    condition_output, condition_lse = attention_with_lse(query, *condition)
-    share = torch.sigmoid(condition_lse + log_strength - main_lse).unsqueeze(-1)  # (B, N, H, 1)
-    return torch.lerp(main_output, condition_output, share.to(query.dtype))
+
+def with_equals_joined(groups: Sequence[WeightedKeys]) -> list[WeightedKeys]:
+    """The same keys with those that count once in one group, which is the first. At least one group does."""
+    once = [group for group in groups if group.log_weight is None]
+    if len(once) > 1:
+        keys = torch.cat([group.keys for group in once], dim=1)
+        once = [WeightedKeys(keys, torch.cat([group.values for group in once], dim=1))]
+    return once + [group for group in groups if group.log_weight is not None]
+
+
+def merged_attention(query: torch.Tensor, groups: Sequence[WeightedKeys]) -> torch.Tensor:
+    """Attention to all keys, the logits of each group shifted by its weight. (B, N, H, D) to the same."""
+    output, lse = _weighted_attention(query, groups[0])
+    for group in groups[1:]:
+        other_output, other_lse = _weighted_attention(query, group)
+        share = torch.sigmoid(other_lse - lse).unsqueeze(-1)  # (B, N, H, 1)
+        output = torch.lerp(output, other_output, share.to(query.dtype))
+        lse = torch.logaddexp(lse, other_lse)
+    return output
+
+
+def _weighted_attention(query: torch.Tensor, group: WeightedKeys) -> tuple[torch.Tensor, torch.Tensor]:
+    output, lse = attention_with_lse(query, group.keys, group.values)
+    return output, lse if group.log_weight is None else lse + group.log_weight
 
 
 def attention_with_lse(
@@ -76,8 +93,9 @@ def _attention_in_slices(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Without a kernel, some queries at a time. (B, H, N, D) to (B, H, N, D) and (B, H, N)"""
     logits_per_query = query.shape[0] * query.shape[1] * key.shape[2]
+    at_once = max(1, _MAX_LOGITS // logits_per_query)
     outputs, lses = [], []
-    for part in query.split(max(1, _MAX_LOGITS // logits_per_query), dim=2):
+    for part in query.split(query.shape[2] if query.is_meta else at_once, dim=2):
         logits = (part.float() @ key.float().transpose(2, 3)) * query.shape[-1] ** -0.5  # (B, H, n, K)
         lse = logits.logsumexp(dim=3, keepdim=True)
         outputs.append(((logits - lse).exp() @ value.float()).to(query.dtype))

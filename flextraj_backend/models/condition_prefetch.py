@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,15 +55,16 @@ class ConditionPrefetch:
         """The keys and values of a layer on `device`; those of the next layer are on their way.
 
         What is returned is overwritten once the next layer has been fetched. Every call names the same
-        device, which is the process's current one of its kind.
+        device.
         """
-        if layer not in self._slots:
-            self._start_copy(layer, device, in_use=None)
-        slot = self._slots[layer]
-        torch.get_device_module(device).current_stream().wait_event(slot.arrived)
-        following = (layer + 1) % len(self._keys)
-        if following not in self._slots:
-            self._start_copy(following, device, in_use=layer)
+        with _current(device):
+            if layer not in self._slots:
+                self._start_copy(layer, device, in_use=None)
+            slot = self._slots[layer]
+            torch.get_device_module(device).current_stream().wait_event(slot.arrived)
+            following = (layer + 1) % len(self._keys)
+            if following not in self._slots:
+                self._start_copy(following, device, in_use=layer)
         return slot.keys, slot.values
 
     def _start_copy(self, layer: int, device: torch.device, in_use: int | None) -> None:
@@ -87,3 +89,8 @@ class ConditionPrefetch:
             keys.record_stream(self._stream)
             values.record_stream(self._stream)
         return _Slot(keys, values, torch.get_device_module(device).Event())
+
+
+def _current(device: torch.device) -> AbstractContextManager[Any]:
+    """Within, new streams and events belong to `device`, whichever the process's current one is."""
+    return nullcontext() if device.type == "cpu" else torch.get_device_module(device).device(device)

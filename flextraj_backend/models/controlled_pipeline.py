@@ -36,7 +36,7 @@ from flextraj_backend.models.pipeline_inputs import (
 )
 from flextraj_backend.models.prompts import NEGATIVE_PROMPTS, Alignment, control_prompt
 from flextraj_backend.models.schedulers import DEFAULT_STEPS, make_scheduler
-from flextraj_backend.models.token_pruning import occupied_tokens
+from flextraj_backend.models.token_pruning import KeptTokens, kept_tokens
 
 
 class ControlledPipeline(DiffusionPipeline, ABC):
@@ -84,7 +84,7 @@ class ControlledPipeline(DiffusionPipeline, ABC):
         latents: ConditionLatents,
         texts: Texts,
         *,
-        keep: torch.Tensor | None = None,
+        keep: KeptTokens | None = None,
         storage: CacheStorage = CacheStorage.MODEL,
         place: CachePlace = CachePlace.AUTO,
     ) -> ConditionCaches:
@@ -93,7 +93,7 @@ class ControlledPipeline(DiffusionPipeline, ABC):
         Args:
             latents: of `encode_condition_videos`.
             texts: of `encode_prompts`.
-            keep: (K,) int64 of `kept_tokens`, None for all.
+            keep: of `kept_tokens`, None for all.
             storage, place: number format of the caches, and where they wait between the steps.
         """
 
@@ -302,11 +302,11 @@ class ControlledPipeline(DiffusionPipeline, ABC):
         dtype = self.transformer.dtype
         return Texts(positive.to(dtype), None if negative is None else negative.to(dtype))
 
-    def kept_tokens(self, id_video: Video, choice: ConditionTokens) -> torch.Tensor | None:
-        """Indices of the condition tokens to keep, (K,) int64; None for all."""
+    def kept_tokens(self, id_video: Video, choice: ConditionTokens) -> KeptTokens | None:
+        """The condition tokens to keep; None for all."""
         if choice is ConditionTokens.ALL:
             return None
-        return occupied_tokens(id_video, ClipShape.of(id_video).grid(self.side_multiple))
+        return kept_tokens(id_video, ClipShape.of(id_video).grid(self.side_multiple))
 
     def cache_device(self, place: CachePlace) -> torch.device:
         """Where a condition cache goes. AUTO is the device: a memory plan chooses the host if need be."""

@@ -41,7 +41,7 @@ def cached_step_flops(shape: TransformerShape, *, kept: float = 1.0, batch: int 
     """A denoising forward that reads the condition's keys and values.
 
     Args:
-        kept: share of the condition tokens that is kept, 0 to 1.
+        kept: share of the condition tokens that is kept, those included that stand for others, 0 to 1.
     """
     pairs = _main_tokens(shape) * kept * shape.grid.tokens
     reading = shape.layers * _block(shape).per_pair * pairs

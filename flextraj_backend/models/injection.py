@@ -20,6 +20,7 @@ from diffusers.loaders.peft import PeftAdapterMixin
 from diffusers.models.cache_utils import CacheMixin
 from diffusers.models.modeling_utils import ModelMixin
 from peft import LoraConfig
+from peft.tuners.lora import LoraLayer
 from torch import nn
 
 from blender_addon.core.errors import ErrorCode, FlexTrajError
@@ -28,7 +29,9 @@ from flextraj_backend.models.backbone import Backbone, TokenGrid
 from flextraj_backend.models.condition import ConditionLatents
 from flextraj_backend.models.condition_attention import ConditionAttention
 from flextraj_backend.models.condition_cache import CacheRecorder, ConditionCache
-from flextraj_backend.models.streams import CONDITION_ADAPTER
+from flextraj_backend.models.control_fingerprint import ControlFingerprint
+from flextraj_backend.models.streams import CONDITION_ADAPTER, has_control
+from flextraj_backend.models.token_pruning import KeptTokens
 
 
 class FlexTrajMixin(ModelMixin, ConfigMixin, PeftAdapterMixin, CacheMixin, ABC):
@@ -48,6 +51,7 @@ class FlexTrajMixin(ModelMixin, ConfigMixin, PeftAdapterMixin, CacheMixin, ABC):
 
     _cache_in_use: ConditionCache | None = None
     _strength: float = 1.0
+    _fingerprint: ControlFingerprint
 
     # Set-up
 
@@ -81,6 +85,8 @@ class FlexTrajMixin(ModelMixin, ConfigMixin, PeftAdapterMixin, CacheMixin, ABC):
             target_modules=self._lora_targets,
         )
         self.add_adapter(config, CONDITION_ADAPTER)
+        self._fingerprint = ControlFingerprint(self)
+        self._leave_storage_format()
         self.set_adapter(others)
         self.freeze_all_but_control()
         return self
@@ -125,7 +131,7 @@ class FlexTrajMixin(ModelMixin, ConfigMixin, PeftAdapterMixin, CacheMixin, ABC):
     def _encode(
         self,
         latents: ConditionLatents,
-        keep: torch.Tensor | None,
+        keep: KeptTokens | None,
         storage: CacheStorage,
         device: torch.device | str | None,
         **inputs: Any,
@@ -135,8 +141,10 @@ class FlexTrajMixin(ModelMixin, ConfigMixin, PeftAdapterMixin, CacheMixin, ABC):
         grid = self.condition_token_grid(latents)
         if keep is not None:
             _check_kept(keep, grid)
-        recorder = CacheRecorder(self.backbone, grid, keep, storage, place)
+        control = self._fingerprint.digest(self.config)
+        recorder = CacheRecorder(self.backbone, grid, keep, storage, place, control)
         cache_in_use, strength = self._cache_in_use, self._strength
+        self._clear_processors(keep, grid)
         try:
             # Through __call__, so that the hooks of offloading and sharding fire; once, so not compiled.
             with self._without_step_cache(), torch.compiler.set_stance("force_eager"):
@@ -177,10 +185,19 @@ class FlexTrajMixin(ModelMixin, ConfigMixin, PeftAdapterMixin, CacheMixin, ABC):
             self._check_cache(cache)
         reading = cache is not None and strength > 0
         self._cache_in_use, self._strength = (cache if reading else None), strength
+        if self._cache_in_use is None:
+            self._clear_processors(None, None)
+        else:
+            self._clear_processors(self._cache_in_use.kept, self._cache_in_use.grid)
+            self._hand_out(self._cache_in_use, strength)
+
+    def _clear_processors(self, kept: KeptTokens | None, grid: TokenGrid | None) -> None:
+        """No condition; the next one holds these tokens."""
+        representatives = 0 if kept is None else len(kept.representatives)
+        weight = 1.0 if kept is None or grid is None else kept.weight(grid)
         for processor in self._processors():
             processor.clear()
-        if self._cache_in_use is not None:
-            self._hand_out(self._cache_in_use, strength)
+            processor.represent(representatives, weight)
 
     def _hand_out(self, cache: ConditionCache, strength: float) -> None:
         waits_on_host = cache.device.type == "cpu" and torch.cuda.is_available()
@@ -206,6 +223,13 @@ class FlexTrajMixin(ModelMixin, ConfigMixin, PeftAdapterMixin, CacheMixin, ABC):
             raise FlexTrajError(
                 "The condition cache belongs to another model ({}, {} layers, {} heads of {}) than this one "
                 "({}, {} layers, {} heads of {}): encode the condition again.".format(*other, *own),
+                ErrorCode.ENGINE,
+            )
+        control = self._fingerprint.digest(config)
+        if control and cache.control and control != cache.control:
+            raise FlexTrajError(
+                "The condition cache was encoded with another control or base model than this transformer's: "
+                "encode the condition again.",
                 ErrorCode.ENGINE,
             )
 
@@ -311,6 +335,17 @@ class FlexTrajMixin(ModelMixin, ConfigMixin, PeftAdapterMixin, CacheMixin, ABC):
                 ErrorCode.ENGINE,
             )
 
+    def _leave_storage_format(self) -> None:
+        """Give LoRA over weights that are stored in 8 bits the number format of computing."""
+        dtype = self._patch_weight().dtype
+        for layer in self.modules():
+            if isinstance(layer, LoraLayer) and has_control(layer):
+                down, up = layer.lora_A[CONDITION_ADAPTER], layer.lora_B[CONDITION_ADAPTER]
+                if down.weight.dtype.itemsize == 1:
+                    down.to(dtype)
+                    up.to(dtype)
+                    layer.reset_lora_parameters(CONDITION_ADAPTER, init_lora_weights=True)
+
     def _add_fuse_linear(self) -> None:
         like = self._patch_weight()
         self.fuse_linear = nn.Linear(self.hidden_size, self.hidden_size, device=like.device, dtype=like.dtype)
@@ -342,16 +377,14 @@ class FlexTrajMixin(ModelMixin, ConfigMixin, PeftAdapterMixin, CacheMixin, ABC):
         """Raises FlexTrajError if the control does not exist for this variant of the base model."""
 
 
-def _check_kept(keep: torch.Tensor, grid: TokenGrid) -> None:
-    if keep.numel() == 0:
+def _check_kept(keep: KeptTokens, grid: TokenGrid) -> None:
+    if len(keep.occupied) == 0:
         raise FlexTrajError(
             "No condition token is kept, so there is nothing to follow: keep at least one, or generate "
             "without a condition.",
             ErrorCode.REQUEST,
         )
-    steps = keep.diff()
-    if keep.ndim != 1 or keep[0] < 0 or keep[-1] >= grid.tokens or (steps <= 0).any():
-        raise ValueError(f"The kept tokens must be ascending places on the grid {grid}, each of them once.")
+    keep.check(grid)
 
 
 def _others(adapter_names: str | list[str]) -> list[str]:

@@ -27,7 +27,7 @@ class JobShape:
         steps: denoising steps.
         prompts: 2 with guidance (the prompt and the negative one), 1 without.
         strength: of the control; 0 runs the base model without a condition.
-        kept_tokens: share of the condition tokens that are kept, 0 to 1.
+        kept_tokens: share of the condition tokens that are kept, 0 to 1, with those that stand for others.
         cache_storage, cache_place: as the user wants the condition cache.
         windows: of `frames` each, one after the other.
     """

@@ -48,7 +48,7 @@ _STEP_VALUES = {Backbone.COGVIDEOX: 4.1, Backbone.WAN: 23.4}
 """Live values for each token and channel at a forward's peak, beside the feed-forward's two inner tensors.
 Wan keeps a modulation of each token, partly in float32."""
 _MERGE_VALUES = {Backbone.COGVIDEOX: 2.1, Backbone.WAN: 0.0}
-"""What merging two attentions (a strength other than 1) adds."""
+"""What merging attentions (a strength other than 1, tokens that stand for others) adds."""
 _ENCODE_VALUES = 11.6
 """The same of the pass that encodes the condition."""
 _TEXT_VALUES = 30
@@ -213,7 +213,7 @@ def _activations(sizes: ModelSizes, job: JobShape, device: Device, rung: MemoryM
 
     inner = 4.0 if sizes.backbone is Backbone.COGVIDEOX else shape.config["ffn_dim"] / width
     values = _STEP_VALUES[sizes.backbone] + 2 * inner
-    if job.strength not in (0, 1):
+    if job.strength not in (0, 1) or 0 < job.condition_share < 1:
         values += _MERGE_VALUES[sizes.backbone]
     one_batch = sizes.backbone in GUIDED_IN_ONE_BATCH
     batch = job.prompts if one_batch else 1

@@ -17,6 +17,7 @@ from flextraj_backend.models.controlled_pipeline import ControlledPipeline
 from flextraj_backend.models.denoising import Denoising
 from flextraj_backend.models.pipeline_inputs import ClipShape, ConditionCaches, Texts, Video, digest
 from flextraj_backend.models.schedulers import timesteps_for_model
+from flextraj_backend.models.token_pruning import KeptTokens
 from flextraj_backend.models.wan_transformer import FlexTrajWanTransformer
 
 TEXT_TOKENS = 512
@@ -74,7 +75,7 @@ class FlexTrajWanPipeline(  # pyright: ignore[reportIncompatibleMethodOverride] 
         latents: ConditionLatents,
         texts: Texts,
         *,
-        keep: torch.Tensor | None = None,
+        keep: KeptTokens | None = None,
         storage: CacheStorage = CacheStorage.MODEL,
         place: CachePlace = CachePlace.AUTO,
     ) -> ConditionCaches:

@@ -25,6 +25,7 @@ from flextraj_backend.models.condition_attention import (
 from flextraj_backend.models.condition_cache import CacheRecorder, ConditionCache
 from flextraj_backend.models.injection import FlexTrajMixin
 from flextraj_backend.models.streams import Stream, base_linear, stream_linear
+from flextraj_backend.models.token_pruning import KeptTokens
 
 Rotary = tuple[torch.Tensor, torch.Tensor]
 """Cosines and sines of each token, (1, N, 1, D) each."""
@@ -178,7 +179,7 @@ class FlexTrajWanTransformer(FlexTrajMixin, WanTransformer3DModel):
         latents: ConditionLatents,
         *,
         encoder_hidden_states: torch.Tensor,
-        keep: torch.Tensor | None = None,
+        keep: KeptTokens | None = None,
         storage: CacheStorage = CacheStorage.MODEL,
         device: torch.device | str | None = None,
     ) -> ConditionCache:
@@ -187,7 +188,7 @@ class FlexTrajWanTransformer(FlexTrajMixin, WanTransformer3DModel):
         Args:
             latents: (B | 1, C, F, h, w) each.
             encoder_hidden_states: (B, L, C') embeddings of the prompt that the denoising will use.
-            keep: (K,) int64, ascending places of the tokens that are kept; None keeps all.
+            keep: the tokens that are kept (`kept_tokens` of the ID video); None keeps all.
             storage, device: number format and place of the cache, see `ConditionCache.stored`.
         """
         return self._encode(latents, keep, storage, device, encoder_hidden_states=encoder_hidden_states)
@@ -244,7 +245,7 @@ class FlexTrajWanTransformer(FlexTrajMixin, WanTransformer3DModel):
             tokens, text, modulation = self._condition(latents, text)
             rotary = self.rope(latents.ids)
             if recorder.kept is not None:
-                kept = recorder.kept.to(tokens.device)
+                kept = recorder.kept.places.to(tokens.device)
                 tokens = tokens[:, kept]
                 rotary = (rotary[0][:, kept], rotary[1][:, kept])
             for block in self.blocks:

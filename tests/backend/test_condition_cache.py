@@ -5,8 +5,10 @@ from __future__ import annotations
 import errno
 import json
 import math
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -19,10 +21,12 @@ from blender_addon.core.errors import FlexTrajError
 from blender_addon.core.model_options import CacheStorage
 from flextraj_backend.models import condition_cache
 from flextraj_backend.models.backbone import Backbone
+from flextraj_backend.models.checkpoint import load_adapter, save_adapter
 from flextraj_backend.models.condition import ConditionLatents
 from flextraj_backend.models.condition_cache import ConditionCache
 from flextraj_backend.models.condition_prefetch import ConditionPrefetch
 from flextraj_backend.models.real_configs import RELEASED
+from flextraj_backend.models.token_pruning import KeptTokens
 
 BOTH = pytest.mark.parametrize("backbone", list(Backbone))
 CPU = torch.device("cpu")
@@ -35,12 +39,13 @@ def _no_gradients():
 
 
 def tensors(cache: ConditionCache) -> tuple[torch.Tensor, ...]:
-    kept = () if cache.kept is None else (cache.kept,)
+    kept = () if cache.kept is None else (cache.kept.occupied, cache.kept.representatives)
     return (*cache.keys, *cache.values, *cache.key_scales, *cache.value_scales, *kept)
 
 
 def assert_same(first: ConditionCache, second: ConditionCache) -> None:
     assert (first.grid, first.backbone, first.dtype) == (second.grid, second.backbone, second.dtype)
+    assert first.control == second.control
     for one, other in zip(tensors(first), tensors(second), strict=True):
         assert torch.equal(one.float(), other.float())
 
@@ -123,7 +128,8 @@ def test_a_cache_comes_back_from_disk_as_it_was(
     backbone: Backbone, storage: CacheStorage, tmp_path: Path
 ) -> None:
     model = toy(backbone)
-    cache = model.encode(keep=torch.tensor([1, 5, 8]), storage=storage)
+    keep = KeptTokens(torch.tensor([1, 5, 8]), torch.tensor([0, 20, 33]))
+    cache = model.encode(keep=keep, storage=storage)
     loaded = ConditionCache.load(cache.save(tmp_path / "condition.safetensors"))
     assert_same(loaded, cache)
     assert torch.equal(controlled(model, loaded), controlled(model, cache))
@@ -161,7 +167,20 @@ def test_a_cache_that_cannot_be_written_leaves_nothing_half_written(
             lambda stored, metadata: stored.update({"keys.0": torch.zeros(1, 5, 2, 20)}),
             "damaged.*differ in shape",
         ),
-        (lambda stored, metadata: stored.update({"kept": torch.zeros(5)}), "damaged.*tokens do not fit"),
+        (
+            lambda stored, metadata: stored.update(
+                {"occupied": torch.arange(5), "representatives": torch.arange(5, 7)}
+            ),
+            "damaged.*tokens do not fit",
+        ),
+        (
+            lambda stored, metadata: stored.update(
+                {"occupied": torch.arange(70), "representatives": torch.arange(2)}
+            ),
+            "damaged.*each of them once",
+        ),
+        (lambda stored, metadata: stored.update({"occupied": torch.arange(72)}), "damaged.*representatives"),
+        (lambda stored, metadata: metadata.pop("control"), "damaged.*control"),
         (lambda stored, metadata: metadata.update(grid="9x9x9"), "damaged.*tokens do not fit the grid 9x9x9"),
         (lambda stored, metadata: metadata.update(grid="many"), "damaged"),
         (lambda stored, metadata: metadata.update(backbone="sora"), "damaged"),
@@ -204,6 +223,48 @@ def test_a_cache_of_another_model_size_is_refused(backbone: Backbone, config: di
 
 
 @BOTH
+def test_a_saved_cache_of_another_control_is_refused_and_one_of_the_same_is_taken(
+    backbone: Backbone, tmp_path: Path
+) -> None:
+    cache = ConditionCache.load(toy(backbone).encode().save(tmp_path / "condition.safetensors"))
+    again = toy(backbone)
+    again.transformer.use_condition(cache)
+    expected = again.predict()
+    with torch.no_grad():
+        next(parameter for _, parameter in again.transformer.trainable_parameters()).mul_(1.5)
+    with pytest.raises(FlexTrajError, match="another control or base model") as error:
+        again.transformer.use_condition(cache)
+    assert "\n" not in error.value.message
+    assert torch.equal(again.predict(), expected), "what was in use stays in use"
+    again.transformer.add_control(4)
+    with pytest.raises(FlexTrajError, match="another control or base model"):
+        again.transformer.use_condition(cache)
+
+
+@BOTH
+def test_the_same_control_is_recognised_in_another_number_format_and_after_it_moved(
+    backbone: Backbone, tmp_path: Path
+) -> None:
+    model = toy(backbone)
+    cache = model.encode()
+    model.transformer.to(torch.bfloat16)
+    model.transformer.use_condition(cache)
+    model.transformer.float()
+    assert model.encode().control == cache.control
+    path = save_adapter(model.transformer, tmp_path / "control.safetensors")
+    other = toy(backbone, seed=5)
+    assert other.encode().control != cache.control
+    load_adapter(other.transformer, path)
+    assert other.encode().control == cache.control
+
+
+def test_a_cache_of_another_base_model_is_refused() -> None:
+    cache = toy(Backbone.WAN).encode()
+    with pytest.raises(FlexTrajError, match="another control or base model"):
+        toy(Backbone.WAN, eps=1e-5).transformer.use_condition(cache)
+
+
+@BOTH
 def test_a_cache_of_another_frame_count_is_refused_on_use(backbone: Backbone) -> None:
     model = toy(backbone)
     shorter = with_inputs(model.transformer, frames=2)
@@ -223,14 +284,16 @@ def test_a_cache_of_a_batch_is_refused_for_another_batch() -> None:
 @BOTH
 def test_keeping_no_token_is_refused_with_advice(backbone: Backbone) -> None:
     with pytest.raises(FlexTrajError, match="keep at least one"):
-        toy(backbone).encode(keep=torch.arange(0))
+        toy(backbone).encode(keep=KeptTokens(torch.arange(0), torch.arange(4)))
 
 
 @BOTH
-@pytest.mark.parametrize("keep", [[-1, 3], [3, 1], [2, 2], [0, 100_000], [[0, 1]]])
+@pytest.mark.parametrize("keep", [[-1, 3], [3, 1], [2, 2], [0, 100_000], [[0, 1]], [0.0, 1.0], [0, 7]])
 def test_kept_tokens_that_do_not_exist_are_refused(backbone: Backbone, keep: list) -> None:
     with pytest.raises(ValueError, match="ascending places on the grid"):
-        toy(backbone).encode(keep=torch.tensor(keep))
+        toy(backbone).encode(keep=KeptTokens(torch.tensor(keep), torch.tensor([7, 9])))
+    with pytest.raises(ValueError, match="ascending places on the grid"):
+        toy(backbone).encode(keep=KeptTokens(torch.tensor([7, 9]), torch.tensor(keep)))
 
 
 # Prefetch: streams do nothing on a CPU, but order and reuse of the places are the same.
@@ -258,6 +321,51 @@ def test_only_two_layers_are_on_the_device_at_once() -> None:
     places = {prefetch.fetch(layer % 7, CPU)[0].data_ptr() for layer in range(21)}
     assert len(places) == 2
     assert not places & {key.data_ptr() for key in keys}
+
+
+def test_the_copies_run_on_the_device_that_the_layer_computes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the second GPU of a process whose current one is the first."""
+    current = ["cuda:0"]
+
+    class Device:
+        def __init__(self, device: torch.device) -> None:
+            self.device = device
+
+        def __enter__(self) -> None:
+            current.append(str(self.device))
+
+        def __exit__(self, *_: object) -> None:
+            current.pop()
+
+    class Stream:
+        def __init__(self) -> None:
+            self.device = current[-1]
+            used.append(self.device)
+
+        def wait_event(self, event: object) -> None: ...
+
+        def wait_stream(self, stream: object) -> None: ...
+
+        def record(self, stream: Stream) -> None:
+            assert stream.device == self.device
+
+    used: list[str] = []
+    module = SimpleNamespace(
+        device=Device,
+        Stream=Stream,
+        Event=Stream,
+        current_stream=Stream,
+        stream=lambda stream: nullcontext(),
+    )
+    monkeypatch.setattr(torch, "get_device_module", lambda device: module)
+    monkeypatch.setattr(torch.Tensor, "record_stream", lambda *_: None)
+    monkeypatch.setattr(torch, "empty_like", lambda like, device: torch.zeros(like.shape))
+    keys = layers_of(3)
+    prefetch = ConditionPrefetch(keys, keys)
+    for layer in (0, 1, 2, 0):
+        assert torch.equal(prefetch.fetch(layer, torch.device("cuda", 1))[0], keys[layer])
+    assert set(used) == {"cuda:1"}
+    assert current == ["cuda:0"]
 
 
 @BOTH

@@ -15,7 +15,8 @@ from blender_addon.core.errors import FlexTrajError
 from blender_addon.core.model_options import CacheStorage
 from flextraj_backend.models import condition_merge
 from flextraj_backend.models.backbone import Backbone
-from flextraj_backend.models.condition_merge import attention_with_lse, merged_attention
+from flextraj_backend.models.condition_merge import WeightedKeys, attention_with_lse, merged_attention
+from flextraj_backend.models.token_pruning import KeptTokens
 
 BOTH = pytest.mark.parametrize("backbone", list(Backbone))
 ROUNDING = 3e-6
@@ -31,11 +32,13 @@ def heads(seed: int, tokens: int, batch: int = 2, count: int = 3, size: int = 8,
     return scale * torch.randn(batch, tokens, count, size, generator=torch.Generator().manual_seed(seed))
 
 
-def biased_attention(query, main, condition, log_strength: float) -> torch.Tensor:
-    """One softmax over both, with the bias. (B, N, H, D)"""
-    key, value = (torch.cat(pair, dim=1) for pair in zip(main, condition, strict=True))
+def biased_attention(query, groups: list[WeightedKeys]) -> torch.Tensor:
+    """One softmax over all, with the biases. (B, N, H, D)"""
+    key = torch.cat([group.keys for group in groups], dim=1)
+    value = torch.cat([group.values for group in groups], dim=1)
+    bias = torch.cat([torch.full((g.keys.shape[1],), float(g.log_weight or 0)) for g in groups])
     logits = torch.einsum("bqhd,bkhd->bhqk", query.double(), key.double()) / math.sqrt(query.shape[-1])
-    logits[..., main[0].shape[1] :] += log_strength
+    logits += bias
     return torch.einsum("bhqk,bkhd->bqhd", logits.softmax(dim=-1), value.double()).float()
 
 
@@ -101,32 +104,40 @@ def test_a_strength_out_of_range_is_refused_and_changes_nothing(backbone: Backbo
 
 
 @BOTH
-def test_a_strength_on_several_gpus_is_refused_with_advice(backbone: Backbone) -> None:
+def test_a_strength_and_pruning_on_several_gpus_are_refused_with_advice(backbone: Backbone) -> None:
     model = toy(backbone)
-    model.transformer.use_condition(model.encode(), 0.5)
-    model.blocks[0].attn1.processor._parallel_config = object()  # as enable_parallelism sets it
-    with pytest.raises(FlexTrajError, match="choose 1 or run on one GPU"):
-        model.predict()
+    grid = model.transformer.condition_token_grid(model.latents)
+    pruned = model.encode(keep=KeptTokens.choose(torch.arange(5), grid))
+    for cache, strength in ((model.encode(), 0.5), (pruned, 1.0)):
+        model.transformer.use_condition(cache, strength)
+        processor = model.blocks[0].attn1.processor
+        processor._parallel_config = object()  # as enable_parallelism sets it
+        with pytest.raises(FlexTrajError, match="choose 1 and all tokens, or run on one GPU"):
+            model.predict()
+        processor._parallel_config = None
 
 
 @settings(deadline=None, max_examples=50)
 @given(
-    main_tokens=st.integers(1, 9),
-    condition_tokens=st.integers(1, 9),
-    log_strength=st.floats(-20, 0.7),
+    tokens=st.lists(st.integers(1, 9), min_size=2, max_size=4),
+    log_weight=st.floats(-20, 6),
     scale=st.floats(0.1, 20),
     seed=st.integers(0, 1000),
 )
-def test_merging_two_attentions_equals_one_softmax_with_a_bias(
-    main_tokens: int, condition_tokens: int, log_strength: float, scale: float, seed: int
+def test_merging_attentions_equals_one_softmax_with_biases(
+    tokens: list[int], log_weight: float, scale: float, seed: int
 ) -> None:
     query = heads(seed, 5, scale=scale)
-    main = heads(seed + 1, main_tokens), heads(seed + 2, main_tokens)
-    condition = heads(seed + 3, condition_tokens, scale=scale), heads(seed + 4, condition_tokens)
-    merged = merged_attention(query, main, condition, torch.tensor(log_strength))
-    assert torch.allclose(
-        merged, biased_attention(query, main, condition, log_strength), atol=2e-4, rtol=2e-4
-    )
+    groups = [
+        WeightedKeys(
+            heads(seed + 2 * number, count, scale=scale if number else 1.0),
+            heads(seed + 2 * number + 1, count),
+            torch.tensor(log_weight / number) if number else None,
+        )
+        for number, count in enumerate(tokens)
+    ]
+    expected = biased_attention(query, groups)
+    assert torch.allclose(merged_attention(query, groups), expected, atol=2e-4, rtol=2e-4)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

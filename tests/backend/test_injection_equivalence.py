@@ -11,6 +11,7 @@ from toy_transformers import CONTROLLED, Toy, stock_toy, toy, with_inputs
 
 from blender_addon.core.errors import FlexTrajError
 from flextraj_backend.models.backbone import Backbone, TokenGrid
+from flextraj_backend.models.token_pruning import KeptTokens
 
 BOTH = pytest.mark.parametrize("backbone", list(Backbone))
 ROUNDING = 3e-6
@@ -42,20 +43,41 @@ def test_condition_tokens_see_only_themselves_and_noise_sees_both(backbone: Back
 @BOTH
 def test_kept_condition_tokens_keep_their_places(backbone: Backbone) -> None:
     model = toy(backbone)
-    keep = torch.tensor([3, 10, 11, 60])
+    keep = KeptTokens(torch.tensor([3, 10, 11, 60]), torch.arange(0))
     cache = model.encode(keep=keep)
     model.transformer.use_condition(cache)
     assert largest_difference(model.predict(300), single_sequence(model, 300, keep=keep)) < ROUNDING
     assert cache.tokens == 4
-    assert cache.kept is not None and cache.kept.tolist() == keep.tolist()
+
+
+@BOTH
+@pytest.mark.parametrize("strength", [1.0, 0.4, 2.0])
+def test_a_representative_counts_for_the_background_that_was_left_out(
+    backbone: Backbone, strength: float
+) -> None:
+    model = toy(backbone, batch=2)
+    keep = KeptTokens(torch.tensor([3, 10, 11, 60]), torch.tensor([0, 7, 25, 33, 58]))
+    cache = model.encode(keep=keep)
+    model.transformer.use_condition(cache, strength)
+    expected = single_sequence(model, 300, strength, keep)
+    assert largest_difference(model.predict(300), expected) < ROUNDING
+    assert cache.tokens == 9
+    unweighted = KeptTokens(keep.places.sort().values, torch.arange(0))
+    assert largest_difference(single_sequence(model, 300, strength, unweighted), expected) > 1e-3
 
 
 @BOTH
 def test_keeping_every_token_is_the_same_as_not_choosing(backbone: Backbone) -> None:
     model = toy(backbone)
-    everything = model.encode(keep=torch.arange(model.transformer.condition_token_grid(model.latents).tokens))
-    for kept, all_tokens in zip(everything.keys, model.encode().keys, strict=True):
+    grid = model.transformer.condition_token_grid(model.latents)
+    cache = model.encode()
+    everything = model.encode(keep=KeptTokens.choose(torch.arange(grid.tokens), grid))
+    for kept, all_tokens in zip(everything.keys, cache.keys, strict=True):
         assert torch.equal(kept, all_tokens)
+    model.transformer.use_condition(cache)
+    expected = model.predict(300)
+    model.transformer.use_condition(everything)
+    assert torch.equal(model.predict(300), expected)
 
 
 @BOTH
@@ -166,6 +188,23 @@ def test_the_condition_depends_on_no_noise_and_no_timestep(backbone: Backbone) -
     after = model.encode()
     for first, second in zip((*before.keys, *before.values), (*after.keys, *after.values), strict=True):
         assert torch.equal(first, second)
+
+
+@BOTH
+def test_a_pruned_condition_leaves_the_next_one_alone(backbone: Backbone) -> None:
+    model = toy(backbone)
+    grid = model.transformer.condition_token_grid(model.latents)
+    cache, pruned = model.encode(), model.encode(keep=KeptTokens.choose(torch.arange(9), grid))
+    model.transformer.use_condition(cache)
+    expected = model.predict(300)
+    model.transformer.use_condition(pruned)
+    assert torch.equal(model.encode().keys[-1], cache.keys[-1])
+    sparse = model.predict(300)
+    model.transformer.use_condition(cache)
+    assert torch.equal(model.predict(300), expected)
+    model.encode(keep=pruned.kept)
+    assert torch.equal(model.predict(300), expected)
+    assert largest_difference(sparse, expected) > 1e-3
 
 
 @BOTH

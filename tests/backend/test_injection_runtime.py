@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,7 +19,9 @@ from torch._dynamo.testing import CompileCounter
 from toy_transformers import Toy, toy
 
 from flextraj_backend.models.backbone import Backbone
+from flextraj_backend.models.checkpoint import SavedPrecision, load_adapter, save_adapter
 from flextraj_backend.models.condition_cache import ConditionCache
+from flextraj_backend.models.token_pruning import KeptTokens
 
 BOTH = pytest.mark.parametrize("backbone", list(Backbone))
 CPU = torch.device("cpu")
@@ -65,10 +68,14 @@ def test_compiled_blocks_read_the_condition_without_graph_breaks(backbone: Backb
 def test_compiled_blocks_follow_every_change_of_the_condition(backbone: Backbone) -> None:
     model = toy(backbone, layers=2)
     cache = model.encode()
+    grid = model.transformer.condition_token_grid(model.latents)
+    pruned = model.encode(keep=KeptTokens.choose(torch.arange(9), grid))
     uses: list[tuple[ConditionCache | None, float]] = [
         (cache, 1.0),
         (None, 1.0),
         (cache, 0.3),
+        (pruned, 1.0),
+        (pruned, 0.3),
         (cache, 1.6),
         (cache, 1.0),
     ]
@@ -179,6 +186,22 @@ def test_8_bit_base_weights_leave_the_control_in_full_precision(backbone: Backbo
     assert formats == {torch.float32}
     assert any(parameter.dtype is torch.float8_e4m3fn for parameter in model.blocks.parameters())
     assert 0 < relative(controlled(model), expected) < 0.1
+
+
+@BOTH
+def test_a_control_loaded_after_the_base_was_cast_to_8_bits_works(backbone: Backbone, tmp_path: Path) -> None:
+    model = toy(backbone)
+    path = save_adapter(model.transformer, tmp_path / "control.safetensors", SavedPrecision.FLOAT32)
+    model.transformer.enable_layerwise_casting(torch.float8_e4m3fn, torch.float32)
+    expected = controlled(model)
+    model.transformer.add_control(2)
+    fresh = dict(model.transformer.trainable_parameters())
+    assert {parameter.dtype for parameter in fresh.values()} == {torch.float32}
+    downs = [tensor for name, tensor in fresh.items() if ".lora_A." in name]
+    assert all(len(tensor.unique()) > tensor.numel() / 2 for tensor in downs), "drawn in full precision"
+    assert relative(controlled(model), expected) > 0.01
+    load_adapter(model.transformer, path)
+    assert relative(controlled(model), expected) < 1e-6
 
 
 class Int8Linear(nn.Linear):

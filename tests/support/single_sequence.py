@@ -14,17 +14,24 @@ from torch.nn import functional
 from toy_transformers import Toy
 
 from flextraj_backend.models.backbone import Backbone
+from flextraj_backend.models.token_pruning import KeptTokens
 
 
-def single_sequence(
-    toy: Toy, timestep: float, strength: float = 1.0, keep: torch.Tensor | None = None
-) -> Any:
+def single_sequence(toy: Toy, timestep: float, strength: float = 1.0, keep: KeptTokens | None = None) -> Any:
     """What `toy.predict(timestep)` must be with its condition in use at `strength`, tokens `keep` alone."""
     implementation = _cogvideox if toy.transformer.backbone is Backbone.COGVIDEOX else _wan
-    return implementation(toy, timestep, strength, keep)
+    tokens = toy.transformer.condition_token_grid(toy.latents).tokens
+    if keep is None:
+        return implementation(toy, timestep, strength, torch.arange(tokens), torch.ones(tokens))
+    counts = torch.ones(keep.count)
+    if len(keep.representatives):
+        counts[len(keep.occupied) :] = (tokens - len(keep.occupied)) / len(keep.representatives)
+    return implementation(toy, timestep, strength, keep.places, counts)
 
 
-def _cogvideox(toy: Toy, timestep: float, strength: float, keep: torch.Tensor | None) -> torch.Tensor:
+def _cogvideox(
+    toy: Toy, timestep: float, strength: float, kept: torch.Tensor, counts: torch.Tensor
+) -> torch.Tensor:
     model, latents = toy.transformer, toy.inputs["hidden_states"]
     batch, frames, _, height, width = latents.shape
     text_embeds = toy.inputs["encoder_hidden_states"]
@@ -41,14 +48,13 @@ def _cogvideox(toy: Toy, timestep: float, strength: float, keep: torch.Tensor | 
     )
     condition = (video_tokens(toy.latents.ids) + color).expand(batch, -1, -1)
     tables = [table[None, :, None] for table in toy.inputs["image_rotary_emb"]]  # (1, N, 1, D)
-    kept = torch.arange(condition.shape[1]) if keep is None else keep
     condition = condition[:, kept]
     tables = [torch.cat([table, table[:, kept]], dim=1) for table in tables]
     tokens = torch.cat([main, condition], dim=1)
     is_condition = _rows(main.shape[1], condition.shape[1])
     is_text = torch.zeros_like(is_condition)
     is_text[:text_tokens] = True
-    bias = _bias(is_condition, strength)
+    bias = _bias(is_condition, strength, counts)
     time = model.time_proj(torch.tensor([timestep, 0.0]))
     main_time, condition_time = model.time_embedding(time)  # (E,) each
 
@@ -80,7 +86,9 @@ def _cogvideox(toy: Toy, timestep: float, strength: float, keep: torch.Tensor | 
     return torch.einsum("bfhwcpq->bfchpwq", patches).reshape(batch, frames, -1, height, width)
 
 
-def _wan(toy: Toy, timestep: float, strength: float, keep: torch.Tensor | None) -> torch.Tensor:
+def _wan(
+    toy: Toy, timestep: float, strength: float, kept: torch.Tensor, counts: torch.Tensor
+) -> torch.Tensor:
     model, latents = toy.transformer, toy.inputs["hidden_states"]
     batch, _, frames, height, width = latents.shape
 
@@ -92,12 +100,11 @@ def _wan(toy: Toy, timestep: float, strength: float, keep: torch.Tensor | None) 
         video_tokens(toy.latents.color), model.fuse_linear.weight, model.fuse_linear.bias
     )
     condition = (video_tokens(toy.latents.ids) + color).expand(batch, -1, -1)
-    kept = torch.arange(condition.shape[1]) if keep is None else keep
     condition = condition[:, kept]
     tables = [torch.cat([table, table[:, kept]], dim=1) for table in model.rope(latents)]
     tokens = torch.cat([main, condition], dim=1)
     is_condition = _rows(main.shape[1], condition.shape[1])
-    bias = _bias(is_condition, strength)
+    bias = _bias(is_condition, strength, counts)
     embedder = model.condition_embedder
     timesteps = torch.cat([toy.timestep(timestep)[0], torch.zeros(condition.shape[1])])  # (S,)
     time = embedder.time_embedder(_sinusoids(timesteps, model.config.freq_dim))  # (S, C)
@@ -136,11 +143,15 @@ def _rows(main: int, condition: int) -> torch.Tensor:
     return torch.arange(main + condition) >= main
 
 
-def _bias(is_condition: torch.Tensor, strength: float) -> torch.Tensor:
-    """Of each query (row) for each key: the condition sees itself alone; main sees both. (S, S)"""
+def _bias(is_condition: torch.Tensor, strength: float, counts: torch.Tensor) -> torch.Tensor:
+    """Of each query (row) for each key: the condition sees itself alone; main sees both. (S, S)
+
+    Each condition token stands for `counts` (K,) tokens, to both streams.
+    """
     bias = torch.zeros(len(is_condition), len(is_condition))
     bias[is_condition[:, None] & ~is_condition[None, :]] = -math.inf
     bias[~is_condition[:, None] & is_condition[None, :]] = math.log(strength)
+    bias[:, is_condition] += counts.log()
     return bias
 
 
