@@ -6,16 +6,13 @@ made anew whenever a report comes or another file is loaded.
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import bpy
 
 from .bridge.blend_file import read_blend_file, stamp_blend_file
-from .bridge.compat import open_windows
 from .client.backend_link import BackendHandle
 from .client.backend_process import BackendPhase
 from .client.estimates import EstimateDesk, EstimateQuestion, EstimateReport
@@ -35,22 +32,19 @@ from .client.job_runner import JobRunner
 from .client.managed_backend import ManagedBackend
 from .client.messages import EngineInfo
 from .core.errors import ErrorCode, FlexTrajError
-from .core.sample_settings import SampleProgress
 from .core.trajectories import TrajectorySet
 from .deferred import Alert, load_frames, notify
 from .job_rows import fill_rows
 from .preferences import backend_settings, user_folder
 from .properties import runtime_state
+from .sampling_slot import SamplingSlot, redraw_panels
 
 _BUSY_SECONDS = 0.2
 _IDLE_SECONDS = 1.0
 _HEADLESS_WAIT_SECONDS = 0.5
-_END_OF_SAMPLING_SECONDS = 2.0
-
-Sampling = Generator[SampleProgress, None, Any]
 
 
-class Session:
+class Session(SamplingSlot):
     """All that runs for one enabled add-on.
 
     Args:
@@ -59,6 +53,7 @@ class Session:
     """
 
     def __init__(self, backend: BackendHandle, records: JobRecords) -> None:
+        super().__init__()
         self.runner = JobRunner(backend, records)
         self.jobs: dict[str, JobReport] = {}
         self.backend = BackendReport(BackendPhase.STOPPED)
@@ -69,51 +64,13 @@ class Session:
         self.awaited_frames: set[str] = set()
         self.estimates = EstimateDesk()
         self.fits: dict[str, FitReport] = {}
-        self.sampling: Sampling | None = None
         self._backend = backend
         self._file: BlendFile | None = None
         self._forgotten: set[str] = set()
-        self._sampling_has_ended = threading.Event()
-        self._is_sampling_unwanted = False
 
     def engine(self, name: str) -> EngineInfo | None:
         """What the backend said about an engine, None where it has not or knows none of that name."""
         return next((engine for engine in self.engines if engine.name == name), None)
-
-    # Sampling: at most one at a time, stepped by the operator that started it
-
-    def begin_sampling(self, sampling: Sampling) -> None:
-        """Remember what samples now, so that undo, loading a file or disabling can end it first."""
-        self._sampling_has_ended.clear()
-        self._is_sampling_unwanted = False
-        self.sampling = sampling
-
-    @property
-    def is_sampling_unwanted(self) -> bool:
-        """Whether another thread waits for the end of sampling."""
-        return self._is_sampling_unwanted
-
-    def end_sampling(self) -> None:
-        """Close the generator, which gives the scene its frame back; harmless where nothing samples."""
-        sampling, self.sampling = self.sampling, None
-        if sampling is not None:
-            sampling.close()
-        self._sampling_has_ended.set()
-        show_sampling(None)
-
-    def end_sampling_from_any_thread(self) -> None:
-        """End sampling before something else reads the scene.
-
-        Blender calls the handlers of a render in the render's own thread, where the scene that the main
-        thread samples must not be touched: ask the main thread to end it, and wait a moment for that.
-        """
-        if self.sampling is None:
-            return
-        if threading.current_thread() is threading.main_thread():
-            self.end_sampling()
-            return
-        self._is_sampling_unwanted = True
-        self._sampling_has_ended.wait(_END_OF_SAMPLING_SECONDS)
 
     # Jobs and backend
 
@@ -390,26 +347,6 @@ def show_error(error: FlexTrajError | None, key: str = "") -> None:
     session = current_session()
     session.error, session.error_job = error, key
     show_session()
-
-
-def show_sampling(progress: SampleProgress | None) -> None:
-    """Show how far sampling is; None = it does not run."""
-    state = runtime_state()
-    state.is_sampling = progress is not None
-    if progress is not None:
-        state.sampling_factor = progress.done / max(progress.total, 1)
-        state.sampling_text = f"Sampling frame {progress.done} of {progress.total}"
-    redraw_panels()
-
-
-def redraw_panels() -> None:
-    """Redraw the sidebars that show FlexTraj."""
-    for window in open_windows():
-        for area in window.screen.areas:
-            if area.type == "VIEW_3D":
-                for region in area.regions:
-                    if region.type == "UI":
-                        region.tag_redraw()
 
 
 def _tick() -> float | None:

@@ -24,7 +24,8 @@ from ..core.trajectory_file import trajectories_to_bytes
 from ..overlay.placement_view import FoundSubject, PlacedRig, placement_view
 from ..properties import runtime_state, scene_settings
 from ..registration import registration_of
-from ..session import Sampling, current_session, redraw_panels, show_error
+from ..sampling_slot import Sampling, redraw_panels
+from ..session import current_session, show_error
 from .modal_sampling import SamplingOperator, why_not_sample
 from .modal_window import borrow_timer, return_timer
 

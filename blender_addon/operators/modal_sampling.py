@@ -14,7 +14,9 @@ from ..core.errors import FlexTrajError
 from ..core.sample_settings import SampleProgress, SampleSettings
 from ..overlay.viewport import SampledShot, viewport_overlay
 from ..properties import runtime_state
-from ..session import Sampling, current_session, show_error, show_sampling
+from ..sampling_slot import Sampling, show_sampling
+from ..session import current_session, show_error
+from ..translations import filled
 from .modal_window import borrow_timer, return_timer
 
 # Blender registers only the classes that are operators themselves.
@@ -125,7 +127,11 @@ class SamplingOperator(_Operator):
         show_sampling(progress)
         context.window_manager.progress_update(100 * progress.done // max(progress.total, 1))
         context.workspace.status_text_set(
-            f"FlexTraj: sampling frame {progress.done} of {progress.total} – Esc to cancel"
+            filled(
+                "FlexTraj: sampling frame {done} of {total} – Esc to cancel",
+                done=progress.done,
+                total=progress.total,
+            )
         )
         return None
 

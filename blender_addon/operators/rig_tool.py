@@ -15,7 +15,7 @@ from ..core.sample_settings import SampleSettings
 from ..core.trajectories import TrajectorySet
 from ..overlay.placement_view import PlacedRig, placement_view
 from ..properties import scene_settings
-from ..session import Sampling
+from ..sampling_slot import Sampling
 from .camera_tool import CameraTool
 from .fit_to_photo import why_not_place
 from .modal_sampling import SamplingOperator

@@ -26,7 +26,7 @@ from ..core.sample_settings import SampleProgress, SampleSettings
 from ..overlay.placement_view import SUBJECT_COLOR, placement_view
 from ..properties import runtime_state, scene_settings
 from ..registration import registration_of
-from ..session import redraw_panels
+from ..sampling_slot import redraw_panels
 from ..thumbnails import draw_icon
 from .fit_to_photo import why_not_place
 from .modal_sampling import SamplingOperator

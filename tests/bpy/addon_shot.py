@@ -18,6 +18,7 @@ from blender_addon.client.job_records import JobRecords
 from blender_addon.client.job_reports import RenderOrder
 from blender_addon.core.trajectories import TrajectorySet
 from blender_addon.properties import scene_settings
+from blender_addon.sampling_slot import show_sampling
 
 MODEL_FRAMES = 5
 ops: Any = bpy.ops
@@ -87,7 +88,7 @@ def begin_sampling(settings: Any) -> None:
     sampling = sample_shot(context.scene, context.view_layer, plan_shot(context, settings).sample)
     session.current_session().begin_sampling(sampling)
     while context.scene.frame_current == before:
-        session.show_sampling(next(sampling))
+        show_sampling(next(sampling))
 
 
 def order_of(settings: Any, folder: Path) -> tuple[RenderOrder, TrajectorySet]:

@@ -42,7 +42,8 @@ def test_generate_samples_what_the_panel_says(backend: FakeBackend, shot: Any) -
     assert (trajectories.meta.aligned, trajectories.meta.seed) == (True, 7)
     assert [segment.name for segment in trajectories.meta.segments] == ["Dancer"]
     request = backend.service.requests[0]
-    assert (request.seed, request.prompt, request.fit) == (7, "a dancer", FitMode.NONE)
+    # A posed rig lies over the photo already: the automatic fit leaves it there.
+    assert (request.seed, request.prompt, request.fit) == (7, "a dancer", FitMode.AUTO)
 
 
 def test_generate_gives_the_scene_its_frame_and_selection_back(backend: FakeBackend, shot: Any) -> None:

@@ -20,6 +20,7 @@ from blender_addon.client.job_reports import JobStage  # noqa: E402
 from blender_addon.client.messages import JobState, JobStatus  # noqa: E402
 from blender_addon.core.sample_settings import SampleProgress  # noqa: E402
 from blender_addon.properties import runtime_state  # noqa: E402
+from blender_addon.sampling_slot import show_sampling  # noqa: E402
 
 
 def test_undo_and_loading_a_file_end_sampling_and_restore_the_frame(backend: FakeBackend, shot: Any) -> None:
@@ -141,6 +142,6 @@ def test_the_panel_follows_the_worker_and_the_timer_rests_when_all_is_done(
 
 
 def test_progress_of_sampling_is_shown(backend: FakeBackend) -> None:
-    session.show_sampling(SampleProgress(12, 48))
+    show_sampling(SampleProgress(12, 48))
     assert runtime_state().sampling_text == "Sampling frame 12 of 48"
     assert runtime_state().sampling_factor == pytest.approx(0.25)
