@@ -12,6 +12,7 @@ bpy = pytest.importorskip("bpy")
 from addon_shot import make_video, ops  # noqa: E402
 from fake_rendering import FakeBackend  # noqa: E402
 
+from blender_addon.bridge.compat import animation_curves  # noqa: E402
 from blender_addon.bridge.keyframes import keyframe_times, marker_times  # noqa: E402
 from blender_addon.bridge.segment_list import list_segments  # noqa: E402
 from blender_addon.bridge.shot_request import read_sample_settings  # noqa: E402
@@ -172,8 +173,8 @@ def test_keyframes_are_those_of_what_moves_the_subject() -> None:
     other = add("Other", (0, 0, 0))
     other.keyframe_insert("location", frame=99)
     assert keyframe_times([body]) == (3.0, 8.5, 20.0)
-    curves = [curve for curve in rig.animation_data.action.fcurves]
-    for curve in curves:
+    animation = rig.animation_data
+    for curve in animation_curves(animation.action, getattr(animation, "action_slot", None)):
         curve.mute = True
     assert keyframe_times([body]) == (20.0,)
 
