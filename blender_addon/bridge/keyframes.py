@@ -8,6 +8,7 @@ from typing import Any
 
 import bpy
 import numpy as np
+from numpy.typing import NDArray
 
 from .compat import animation_curves
 from .motion_range import animations_of, playing_strips, with_movers
@@ -35,19 +36,23 @@ def marker_times(scene: bpy.types.Scene) -> tuple[float, ...]:
     return tuple(sorted({float(marker.frame) for marker in scene.timeline_markers}))
 
 
-def _action_times(action: bpy.types.Action, slot: Any) -> Iterator[float]:
-    for curve in animation_curves(action, slot):
-        if not curve.mute:
-            points = np.empty(len(curve.keyframe_points) * 2, dtype=np.float32)
-            curve.keyframe_points.foreach_get("co", points)
-            yield from points[::2].astype(float).tolist()
+def _action_times(action: bpy.types.Action, slot: Any) -> list[float]:
+    times = [_curve_times(curve) for curve in animation_curves(action, slot) if not curve.mute]
+    # Baked motion has a key on every frame of every curve: hundreds of thousands, of few different times.
+    return np.unique(np.concatenate(times)).tolist() if times else []
+
+
+def _curve_times(curve: Any) -> NDArray[np.float32]:
+    points = np.empty(len(curve.keyframe_points) * 2, dtype=np.float32)
+    curve.keyframe_points.foreach_get("co", points)
+    return points[::2]
 
 
 def _strip_times(strip: bpy.types.NlaStrip) -> Iterator[float]:
     """Where a strip plays the keyframes of its action: scaled, repeated, reversed and cut."""
     if strip.action is None:
         return
-    keys = list(_action_times(strip.action, getattr(strip, "action_slot", None)))
+    keys = _action_times(strip.action, getattr(strip, "action_slot", None))
     first, last = strip.action_frame_start, strip.action_frame_end
     length = (last - first) * strip.scale
     for turn in range(min(max(math.ceil(strip.repeat), 1), _MAX_REPEATS)):
