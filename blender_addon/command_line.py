@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import re
 import shutil
 import signal
 import sys
@@ -235,7 +236,7 @@ class _Progress:
 
     def __call__(self, text: str) -> None:
         # Without a terminal, numbers that run would fill a log.
-        told = text if self._is_terminal else text.split(" ", 1)[0]
+        told = text if self._is_terminal else re.split(r"\d", text, maxsplit=1)[0].rstrip(" ,")
         if told == self._last:
             return
         self._last = told
