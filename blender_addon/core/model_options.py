@@ -40,7 +40,8 @@ class ConditionTokens(StrEnum):
 
     ALL = "all"
     OCCUPIED = "occupied"
-    """Only tokens that a trajectory touches, and their neighbours: faster for sparse control, approximate."""
+    """Tokens that a trajectory touches, their neighbours, and a few that stand for all others: faster for
+    sparse control, approximate."""
 
 
 class CacheStorage(StrEnum):
