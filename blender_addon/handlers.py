@@ -56,7 +56,7 @@ def enter_file(*_arguments: Any) -> None:
     session = current_session()
     session.forget_error()
     if bpy.app.background:
-        # A script that opens files has not asked for jobs of yesterday, nor for a backend that looks for them.
+        # A script that opens files has not asked for jobs of yesterday, nor for a backend to look for them.
         session.leave_file()
     else:
         session.enter_file()

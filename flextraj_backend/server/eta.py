@@ -33,7 +33,7 @@ class EtaEstimator:
         if phase in _MAIN_PHASES:
             if self._main_started is None:
                 self._main_started = now
-            # A long shot returns to its main phase for each window and counts on; what lies between counts too.
+            # A long shot returns to its main phase for each window and counts on; what lies between counts.
             if fraction >= _ENOUGH:
                 return (now - self._main_started) * (1 - fraction) / fraction
         if self._estimate is None:

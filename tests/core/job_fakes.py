@@ -9,14 +9,15 @@ from pathlib import Path
 
 import numpy as np
 
+from blender_addon.client.estimates import EstimateAnswer, EstimateQuestion
 from blender_addon.client.http_client import BackendError
 from blender_addon.client.job_reports import NOT_UPLOADED, BlendFile, JobReport, RenderOrder
 from blender_addon.client.job_runner import JobRunner
-from blender_addon.client.estimates import EstimateAnswer, EstimateQuestion
 from blender_addon.client.messages import (
     BackendHealth,
     DeviceInfo,
     EngineInfo,
+    FitAnswer,
     JobState,
     JobStatus,
     ResultKind,
@@ -83,6 +84,9 @@ class FakeService:
             raise self.upload_error
         self.uploads.append(source if isinstance(source, bytes) else source.read_bytes())
         return f"{len(self.uploads):064x}"
+
+    def fit(self, request: RenderRequest, give_up: Callable[[], bool]) -> FitAnswer:
+        raise FlexTrajError("This backend fits nothing: place the motion by hand.", ErrorCode.REQUEST)
 
     def estimate(self, question: EstimateQuestion) -> EstimateAnswer:
         self.questions.append(question)
