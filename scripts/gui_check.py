@@ -30,6 +30,7 @@ from build_extension import REPOSITORY, BuildError, build, builder_of_bpy
 ACTS = {
     "panel": "gui_check_steps.py",
     "settings": "gui_check_settings.py",
+    "placement": "gui_check_placement.py",
     "jobs": "gui_check_jobs.py",
     "restart": "gui_check_restart.py",
 }

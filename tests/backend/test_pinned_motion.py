@@ -12,6 +12,8 @@ from blender_addon.core.errors import FlexTrajError
 from blender_addon.core.placement import apply
 from blender_addon.core.request import FitMode, FitPin, RenderRequest
 from blender_addon.core.trajectories import Segment
+from flextraj_backend.engines.base import ConditioningVideos, EngineInputs
+from flextraj_backend.engines.preview.engine import PreviewEngine
 from flextraj_backend.fitting.motion_fit import MotionFit, fit_motion
 from flextraj_backend.fitting.silhouettes import overlap
 
@@ -129,3 +131,35 @@ def test_a_given_place_is_that_of_the_mirrored_rig() -> None:
     shot = lopsided()
     found = fit(shot, fit=FitMode.GIVEN, fit_matrix=(1.0, 0.0, 3.0, 0.0, 1.0, 0.0), mirror=True)
     assert np.allclose(found.matrix, [[-1, 0, shots.WIDTH + 3], [0, 1, 0]])
+
+
+def test_a_mirrored_draft_is_the_mirror_image_of_the_draft_of_the_mirrored_photo() -> None:
+    start, end = (-0.5, 0.0, 5.0), (0.1, 0.1, 5.0)
+    shot = shots.shot([shots.moving(start, end, 40)], frames=4, points=400, radii=(0.4, 0.6, 0.4))
+    meta = replace(shot.trajectories.meta, aligned=False)
+    trajectories = replace(shot.trajectories, meta=meta)
+
+    def draft(photo: np.ndarray, mask: np.ndarray, request: RenderRequest) -> np.ndarray:
+        placed = fit_motion(trajectories, photo, mask, request)
+        black = np.zeros((4, *photo.shape), np.uint8)
+        inputs = EngineInputs(
+            request,
+            placed.trajectories,
+            photo,
+            placed.matrix,
+            ConditioningVideos(black, black),
+            mask,
+            placed.subject_mask,
+        )
+        return PreviewEngine().render(inputs, lambda _: None, lambda: False).frames
+
+    plain = draft(shot.photo, shot.mask, AUTO)
+    mirrored = draft(
+        np.ascontiguousarray(shot.photo[:, ::-1]),
+        np.ascontiguousarray(shot.mask[:, ::-1]),
+        replace(AUTO, mirror=True),
+    )
+    difference = np.abs(plain[-1].astype(int) - mirrored[-1, :, ::-1]).mean()
+    moved = np.abs(plain[-1].astype(int) - plain[0]).mean()
+    assert moved > 3
+    assert difference < 0.15 * moved
