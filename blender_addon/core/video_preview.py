@@ -22,6 +22,9 @@ _BLACK = pack_colors(np.zeros((1, 3), np.uint8))[0]
 class VideoPreview:
     """Renders single frames of both videos.
 
+    Dense coverage needs OpenCV, so only the backend has it: its frames are shown as the stamps around the
+    same points.
+
     Args:
         trajectories: the shot.
         settings: how its conditioning videos are made.

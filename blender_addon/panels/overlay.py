@@ -57,6 +57,13 @@ class FLEXTRAJ_PT_overlay(SidebarPanel, bpy.types.Panel):
     def _draw_notes(self, context: Context, settings: FlexTrajSettings, video: PreviewVideo) -> None:
         if video is PreviewVideo.COLOR and not settings.color_cue:
             wrapped_text(self.layout, context, "Black, because the colour cue is off.", "INFO")
+        if settings.surface:
+            wrapped_text(
+                self.layout,
+                context,
+                "Dense is filled in by the backend; here are the squares that it starts from.",
+                "INFO",
+            )
         if not settings.aligned and FitMode(settings.fit) is FitMode.AUTO:
             wrapped_text(
                 self.layout,

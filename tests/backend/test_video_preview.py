@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from blender_addon.core.conditioning import ColorCue, ConditioningSettings
+from blender_addon.core.conditioning import ColorCue, ConditioningSettings, Coverage
 from blender_addon.core.placement import as_affine, compose, mirror
 from blender_addon.core.request import FitMode, FitPin, RenderRequest
 from blender_addon.core.trajectories import Segment, TrajectoryMeta, TrajectorySet
@@ -62,6 +62,12 @@ def test_a_frame_that_is_not_kept_is_black(shot: TrajectorySet) -> None:
     preview = VideoPreview(shot, ConditioningSettings(keep_frames=0.4))
     painted = [bool(preview.ids(frame)[..., :3].any()) for frame in range(FRAMES)]
     assert painted == [True, False, False, False, False, True]
+
+
+def test_a_dense_video_is_previewed_by_the_points_that_it_is_made_from(shot: TrajectorySet) -> None:
+    preview = VideoPreview(shot, ConditioningSettings(keep_points=0.1, coverage=Coverage.SURFACE))
+    stamps = render_conditioning(shot, ConditioningSettings(keep_points=0.1))
+    np.testing.assert_array_equal(preview.ids(2)[..., :3], stamps.ids[2])
 
 
 def test_a_placed_and_pinned_motion_is_previewed_where_it_is_rendered(shot: TrajectorySet) -> None:
