@@ -2,5 +2,5 @@
 
 import os
 
-# Importing diffusers' Wan pipeline makes transformers warn of the missing torchvision, which nothing here needs.
+# With diffusers' Wan pipeline, transformers warns that torchvision is missing, which nothing here needs.
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
