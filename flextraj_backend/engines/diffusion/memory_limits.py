@@ -44,12 +44,14 @@ def capped_memory(device: torch.device, limit: int | None) -> Iterator[None]:
     if limit is None:
         yield
     elif device.type == "cuda":
-        total = torch.cuda.get_device_properties(device).total_memory
-        torch.cuda.set_per_process_memory_fraction(min(limit / total, 1.0), device)
+        # The fraction wants a number: a device without one is refused.
+        index = torch.cuda.current_device() if device.index is None else device.index
+        total = torch.cuda.get_device_properties(index).total_memory
+        torch.cuda.set_per_process_memory_fraction(min(limit / total, 1.0), index)
         try:
             yield
         finally:
-            torch.cuda.set_per_process_memory_fraction(1.0, device)
+            torch.cuda.set_per_process_memory_fraction(1.0, index)
     elif sys.platform == "linux":
         import resource
 

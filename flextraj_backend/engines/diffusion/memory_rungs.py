@@ -14,6 +14,7 @@ _EIGHT_BIT = torch.float8_e4m3fn
 _KEPT_PRECISE = (
     *DEFAULT_SKIP_MODULES_PATTERN,
     "patch_embedding",
+    "time_embedding",
     "condition_embedder",
     "fuse_linear",
     "lora_",
