@@ -81,7 +81,7 @@ def animation_curves(action: Any, slot: Any) -> list[Any]:
 
 
 def add_preset_folder(folder: str) -> None:
-    """Let Blender find the presets in `folder/presets`; from some 4.2 on, before only the user's are listed."""
+    """Let Blender find the presets in `folder/presets`; before some 4.2 only the user's are listed."""
     if hasattr(bpy.utils, "register_preset_path"):
         bpy.utils.register_preset_path(folder)
 
