@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import partial
 
 import bpy
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.camera import CameraFrame
 from ..core.frame_mapping import FrameRange
 from ..core.mask_canvas import resample_mask
+from ..core.pipeline import overlap_steps
 from ..core.pose_match import MATCH_SIDE, PoseMatch, best_frames, match_pose
 from ..core.sample_settings import SampleProgress, SampleSettings
 from .cameras import read_camera
-from .evaluated_meshes import MeshReader
+from .evaluated_meshes import MeshKey, MeshReader, MeshState
 from .occluders import occluder_meshes
 from .scene_state import evaluate_frame, preserved_scene
-from .shot_sampling import check_settings, choose_frames, draw_silhouettes, shot_camera
-from .subjects import Subjects, SurfaceOwner, choose_subjects, surface_owner
+from .shot_sampling import THREADS, check_settings, choose_frames, draw_silhouettes, shot_camera
+from .subjects import Subjects, choose_subjects, surface_owner
 
 MOST_FRAMES = 240
 MOST_OFFERED = 5
@@ -75,40 +79,52 @@ def find_start_frames(
     settings = replace(settings, width=size[0], height=size[1])
     found: list[StartFrame] = []
     progress = SampleProgress(0, len(numbers))
+    yield progress
     with preserved_scene(scene, view_layer):
-        reader = MeshReader(view_layer)
-        for done, number in enumerate(numbers, start=1):
-            yield progress
-            silhouette = _silhouette(scene, view_layer, settings, reader, number)
-            yield progress  # the window need not wait for both
-            match = match_pose(number, silhouette, small)
-            if match is not None:
-                found.append(StartFrame(match, silhouette))
-            progress = SampleProgress(done, len(numbers))
+        evaluated = _evaluate_frames(scene, view_layer, settings, numbers)
+        with closing(overlap_steps(evaluated, partial(_compare, small), THREADS)) as compared:
+            for comparison in compared:
+                if comparison is not None:
+                    progress = SampleProgress(progress.done + 1, len(numbers))
+                    found += comparison
+                yield progress
     apart = max(1.0, APART * (motion.last - motion.first))
     by_frame = {item.match.frame: item for item in found}
     best = best_frames([item.match for item in found], MOST_OFFERED, apart)
     return tuple(by_frame[match.frame] for match in best)
 
 
-def _silhouette(
-    scene: bpy.types.Scene,
-    view_layer: bpy.types.ViewLayer,
-    settings: SampleSettings,
-    reader: MeshReader,
-    number: float,
-) -> NDArray[np.bool_]:
-    """Draw the subjects' silhouette on a frame, (h, w)."""
-    depsgraph = evaluate_frame(scene, view_layer, number)
-    camera = read_camera(scene, shot_camera(scene, settings), depsgraph, settings.width, settings.height)
-    # Chosen anew on every frame: another topology has other triangles.
-    surfaces: list[SurfaceOwner] = [surface_owner(live) for live in reader.live_meshes(depsgraph)]
-    states = reader.read(depsgraph)
-    subjects: Subjects = choose_subjects(scene, settings, surfaces, states)
-    masks = draw_silhouettes(camera, states, occluder_meshes(states.values()), subjects)
+@dataclass(frozen=True, eq=False)
+class _EvaluatedFrame:
+    """One frame, copied out of Blender: what follows may run in any thread."""
+
+    number: float
+    camera: CameraFrame
+    states: Mapping[MeshKey, MeshState]
+    subjects: Subjects
+
+
+def _evaluate_frames(
+    scene: bpy.types.Scene, view_layer: bpy.types.ViewLayer, settings: SampleSettings, numbers: list[float]
+) -> Generator[_EvaluatedFrame, None, None]:
+    reader = MeshReader(view_layer)
+    for number in numbers:
+        depsgraph = evaluate_frame(scene, view_layer, number)
+        camera = read_camera(scene, shot_camera(scene, settings), depsgraph, settings.width, settings.height)
+        # Chosen anew on every frame: another topology has other triangles.
+        surfaces = [surface_owner(live) for live in reader.live_meshes(depsgraph)]
+        states = reader.read(depsgraph)
+        yield _EvaluatedFrame(number, camera, states, choose_subjects(scene, settings, surfaces, states))
+
+
+def _compare(subject: NDArray[np.bool_], frame: _EvaluatedFrame) -> tuple[StartFrame, ...]:
+    """Compare the rig on a frame with the photo's subject (h, w); nothing where it is not seen."""
+    camera, segments = frame.camera, frame.subjects.segments
+    masks = draw_silhouettes(camera, frame.states, occluder_meshes(frame.states.values()), frame.subjects)
     seen = np.zeros((camera.height, camera.width), bool)
     if masks is not None:
-        for mask, segment in zip(masks, subjects.segments, strict=True):
+        for mask, segment in zip(masks, segments, strict=True):
             if not segment.background:
                 seen |= mask
-    return seen
+    match = match_pose(frame.number, seen, subject)
+    return () if match is None else (StartFrame(match, seen),)
