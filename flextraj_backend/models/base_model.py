@@ -66,7 +66,12 @@ def read_base_model(folder: Path, backbone: Backbone) -> BaseModel:
             f"{folder} has no {MODEL_INDEX}: "
             f"give the folder of {MODEL_NAMES[backbone]} in the diffusers format."
         )
-    _read_json(folder / MODEL_INDEX)
+    index = _read_json(folder / MODEL_INDEX)
+    if backbone is Backbone.WAN and index.get("expand_timesteps") is not True:
+        raise _error(
+            f"{folder} is a Wan model that does not keep the photo as the clean first frame "
+            f"(its {MODEL_INDEX} lacks 'expand_timesteps'): download {MODEL_NAMES[backbone]}."
+        )
     for component, name in _CONFIG_FILES.items():
         if not (folder / component / name).is_file():
             raise _incomplete(folder, backbone, f"{component}/{name}")

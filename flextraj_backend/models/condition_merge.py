@@ -85,7 +85,9 @@ def attention_with_lse(
 
 def _runs_in_flash(query: torch.Tensor) -> bool:
     head = query.shape[-1]
-    return query.dtype in _FLASH_TYPES and head % 8 == 0 and head <= _FLASH_MAX_HEAD
+    fits = query.dtype in _FLASH_TYPES and head % 8 == 0 and head <= _FLASH_MAX_HEAD
+    # torch builds this kernel for Ampere and later only.
+    return fits and torch.cuda.get_device_capability(query.device) >= (8, 0)
 
 
 def _attention_in_slices(
