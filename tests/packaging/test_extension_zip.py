@@ -64,6 +64,7 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_zip_holds_the_addon_the_manifest_and_the_licence_and_nothing_else(archive: Path) -> None:
     addon = REPOSITORY / "blender_addon"
     expected = {path.relative_to(addon).as_posix() for path in addon.rglob("*.py")}
+    expected |= {path.relative_to(addon).as_posix() for path in addon.glob("translations/*.json")}
     expected |= {"blender_manifest.toml", "LICENSE"}
     with zipfile.ZipFile(archive) as file:
         found = {name for name in file.namelist() if not name.endswith("/")}
