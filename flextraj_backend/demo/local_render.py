@@ -13,7 +13,7 @@ from pathlib import Path
 
 from blender_addon.client.backend_process import BackendPhase, BackendProcess
 from blender_addon.client.http_client import BackendClient
-from blender_addon.client.messages import JobState, JobStatus
+from blender_addon.client.messages import JobState, JobStatus, ResultKind
 from blender_addon.core.errors import ErrorCode, FlexTrajError
 from blender_addon.core.request import RenderRequest
 
@@ -79,6 +79,8 @@ def follow_job(
 
 
 def collect_results(client: BackendClient, status: JobStatus, folder: Path) -> None:
-    """Download the results of a finished job into `folder`."""
+    """Download a finished job's results into `folder`, but for the thumbnail, which is for job lists."""
     for kind in status.results:
+        if kind is ResultKind.THUMBNAIL:
+            continue
         client.download(status.id, kind, folder / kind.file_name)
