@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterable, Mapping
+from enum import Enum
 from pathlib import Path
 
 import imageio_ffmpeg
@@ -21,6 +22,15 @@ class VideoError(FlexTrajError):
         super().__init__(message, ErrorCode.VIDEO)
 
 
+class VideoCoding(Enum):
+    """How x264 stores the pictures: (encoder, pixel format)."""
+
+    PLAYABLE = ("libx264", "yuv420p")
+    """Every player shows it; colours have half the resolution."""
+    LOSSLESS = ("libx264rgb", "rgb24")
+    """The RGB values bit for bit; few players show it, ffmpeg and OpenCV read it."""
+
+
 def write_video(
     path: Path,
     frames: NDArray[np.uint8] | Iterable[NDArray[np.uint8]],
@@ -28,11 +38,12 @@ def write_video(
     crf: int = 16,
     on_frame: Callable[[int], None] | None = None,
     metadata: Mapping[str, str] | None = None,
+    coding: VideoCoding = VideoCoding.PLAYABLE,
 ) -> Path:
-    """Write (T, H, W, 3) uint8 RGB frames as H.264, yuv420p, playable everywhere, atomically.
+    """Write (T, H, W, 3) uint8 RGB frames as H.264, playable everywhere unless `coding` differs, atomically.
 
     Args:
-        crf: constant rate factor of x264; smaller is better and larger.
+        crf: constant rate factor of x264; smaller is better and larger. Lossless coding ignores it.
         on_frame: called with the number of frames written so far.
         metadata: tags of the container, such as title and comment.
 
@@ -44,19 +55,21 @@ def write_video(
     if first is None:
         raise VideoError("There is no frame to write: the video would be empty.")
     height, width = first.shape[:2]
-    if width % 2 or height % 2:
+    if coding is VideoCoding.PLAYABLE and (width % 2 or height % 2):
         raise VideoError(f"A video of {width}x{height} px cannot be encoded: use an even width and height.")
+    codec, pixel_format = coding.value
+    rate_factor = 0 if coding is VideoCoding.LOSSLESS else crf
     tags = [text for name, value in (metadata or {}).items() for text in ("-metadata", f"{name}={value}")]
     with atomic_path(path) as temporary:
         writer = imageio_ffmpeg.write_frames(
             str(temporary),
             (width, height),
             fps=fps,  # pyright: ignore[reportArgumentType]  (fractions are fine for ffmpeg)
-            codec="libx264",
+            codec=codec,
             macro_block_size=1,
             quality=None,  # pyright: ignore[reportArgumentType]  (None leaves the rate factor to us)
-            pix_fmt_out="yuv420p",
-            output_params=["-crf", str(crf), "-preset", "veryfast", "-movflags", "+faststart", *tags],
+            pix_fmt_out=pixel_format,
+            output_params=["-crf", str(rate_factor), "-preset", "veryfast", "-movflags", "+faststart", *tags],
         )
         writer.send(None)
         try:

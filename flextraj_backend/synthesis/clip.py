@@ -63,9 +63,9 @@ class SyntheticClip:
     Attributes:
         key: unique within its dataset: small letters, digits, '-' and '_'.
         frames: (T, H, W, 3) uint8 sRGB; the first frame is the reference photo.
-        trajectories: T x N exact tracks at the video's raster: one segment a subject, and background segments.
+        trajectories: T x N exact tracks at the video's raster: one segment a subject, and background ones.
         segments: (T, H, W) uint8: 0 = background, s + 1 = segment s of the set's `meta.segments`.
-        others: the same motion before the same camera by other characters, which do not line up with `frames`.
+        others: the same motion before the same camera by other characters: they do not line up with `frames`.
         prompt: the scene in words.
         record: how it was made.
     """
