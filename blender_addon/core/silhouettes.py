@@ -48,7 +48,7 @@ def segment_silhouettes(
     triangles = project_triangles(camera, meshes)
     nearest = np.full(camera.width * camera.height, -np.inf)
     segment = np.full(camera.width * camera.height, NO_SEGMENT, dtype=np.intp)
-    for triangle, pixel, nearness in _covered_pixels(camera, triangles):
+    for triangle, pixel, nearness in covered_pixels(camera, triangles):
         np.maximum.at(nearest, pixel, nearness)
         front = np.flatnonzero(nearness == nearest[pixel])
         segment[pixel[front]] = segment_of[triangles.source[triangle[front]]]
@@ -56,7 +56,7 @@ def segment_silhouettes(
     return masks.reshape(segment_count, camera.height, camera.width)
 
 
-def _covered_pixels(
+def covered_pixels(
     camera: CameraFrame, triangles: ScreenTriangles
 ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float64]]]:
     """Yield batches of triangle, pixel (row * W + column) and nearness there, all (P,)."""

@@ -1,0 +1,244 @@
+"""The recipe of a scene: everything that is drawn for a clip, before anything is built."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+import numpy as np
+
+from blender_addon.core.errors import FlexTrajError
+from flextraj_backend.synthesis.actions import ActionName, ActionRecipe, draw_action
+from flextraj_backend.synthesis.backgrounds import BackgroundRecipe, draw_background
+from flextraj_backend.synthesis.cameras import CameraMove, CameraRecipe, draw_camera
+from flextraj_backend.synthesis.characters import CharacterKind, CharacterRecipe, draw_character
+from flextraj_backend.synthesis.lights import LightRecipe, draw_light
+
+_TRIES = 400
+_KINDS = tuple(CharacterKind)
+
+
+class Renderer(StrEnum):
+    RASTER = "raster"
+    CYCLES = "cycles"
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where a subject stands on the first frame.
+
+    Attributes:
+        x, y: place of its origin on the ground, metres.
+        yaw: degrees to its own left from facing the viewer (-Y).
+        height: metres; a subject that is longer than high is measured along.
+    """
+
+    x: float
+    y: float
+    yaw: float
+    height: float
+
+
+@dataclass(frozen=True)
+class SceneOptions:
+    """What scenes to draw.
+
+    Attributes:
+        width, height: of the pictures, pixels.
+        frames, fps: length and rate of the clip.
+        points: trajectories on each subject.
+        background_points: trajectories on the background.
+        renderer: what draws the pictures.
+        characters: how many different characters of each kind there are.
+        character_seed: which these are; sets with different seeds share no character.
+        actions: names of the actions to draw from; empty = all.
+        cameras: camera moves to draw from.
+        subject_weights: probabilities of one, two, three subjects.
+        kind_weights: probabilities of the kinds of character, in the order of `CharacterKind`.
+    """
+
+    width: int = 720
+    height: int = 480
+    frames: int = 49
+    fps: float = 16.0
+    points: int = 1000
+    background_points: int = 500
+    renderer: Renderer = Renderer.RASTER
+    characters: int = 64
+    character_seed: int = 0
+    actions: tuple[ActionName, ...] = ()
+    cameras: tuple[CameraMove, ...] = tuple(CameraMove)
+    subject_weights: tuple[float, ...] = (0.6, 0.3, 0.1)
+    kind_weights: tuple[float, ...] = (0.5, 0.25, 0.25)
+
+
+@dataclass(frozen=True)
+class SceneRecipe:
+    """A drawn scene, enough to build its clip; plain values, so that it can be written as JSON.
+
+    Attributes:
+        seed: of what is left to chance when it is built (the points).
+        characters, actions, placements: one of each a subject.
+        camera, background, light: how it is shown.
+        frames, fps, width, height: of the clip.
+        points, background_points: trajectories on each subject and on the background.
+        renderer: what draws the pictures.
+    """
+
+    seed: int
+    characters: tuple[CharacterRecipe, ...]
+    actions: tuple[ActionRecipe, ...]
+    placements: tuple[Placement, ...]
+    camera: CameraRecipe
+    background: BackgroundRecipe
+    light: LightRecipe
+    frames: int
+    fps: float
+    width: int
+    height: int
+    points: int
+    background_points: int
+    renderer: Renderer
+
+    def with_cast(self, characters: Sequence[CharacterRecipe]) -> SceneRecipe:
+        """The same motions before the same camera by other characters, of the same kinds in order."""
+        return replace(self, characters=tuple(characters))
+
+
+def draw_scene(rng: np.random.Generator, options: SceneOptions) -> SceneRecipe:
+    """Draw a scene.
+
+    Raises:
+        FlexTrajError: no kind of character that may be drawn has one of the actions.
+    """
+    count = 1 + int(rng.choice(len(options.subject_weights), p=_shares(options.subject_weights)))
+    kinds = [_KINDS[int(rng.choice(len(_KINDS), p=_shares(options.kind_weights)))] for _ in range(count)]
+    actions: list[ActionRecipe] = []
+    for kind in kinds:
+        actions.append(_draw_action(rng, kind, options, {action.name for action in actions}))
+    body = float(rng.uniform(1.5, 1.9))
+    share = float(rng.uniform(*_HEIGHT_SHARES[count - 1]))
+    camera = draw_camera(
+        rng, options.cameras, (float(rng.normal(0.0, 0.08)), 0.0, _TARGET_HEIGHT * body), body / share
+    )
+    aspect = options.width / options.height
+    return SceneRecipe(
+        seed=int(rng.integers(1 << 31)),
+        characters=_draw_characters(rng, kinds, options, ()),
+        actions=tuple(actions),
+        placements=_draw_placements(rng, kinds, body, aspect * body / share),
+        camera=camera,
+        background=draw_background(rng),
+        light=draw_light(rng),
+        frames=options.frames,
+        fps=options.fps,
+        width=options.width,
+        height=options.height,
+        points=options.points,
+        background_points=options.background_points,
+        renderer=options.renderer,
+    )
+
+
+_HEIGHT_SHARES = ((0.52, 0.78), (0.48, 0.64), (0.42, 0.56))
+"""Height of the subjects in picture heights, for one, two and three of them."""
+_TARGET_HEIGHT = 0.47
+"""Where the camera looks, in body heights above the ground."""
+
+
+def draw_cast(
+    rng: np.random.Generator, recipe: SceneRecipe, options: SceneOptions
+) -> tuple[CharacterRecipe, ...]:
+    """Draw other characters of the same kinds for a scene's motions."""
+    return _draw_characters(
+        rng, [character.kind for character in recipe.characters], options, recipe.characters
+    )
+
+
+def _draw_characters(
+    rng: np.random.Generator,
+    kinds: Sequence[CharacterKind],
+    options: SceneOptions,
+    taken: tuple[CharacterRecipe, ...],
+) -> tuple[CharacterRecipe, ...]:
+    """Draw one of the options' characters for each kind: none of `taken` and none twice, if there are enough."""
+    drawn: list[CharacterRecipe] = []
+    for kind in kinds:
+        numbers = rng.permutation(options.characters)
+        pool = (
+            draw_character(
+                np.random.default_rng([options.character_seed, _KINDS.index(kind), int(number)]), kind
+            )
+            for number in numbers
+        )
+        first = None
+        for character in pool:
+            first = first or character
+            if character not in (*taken, *drawn):
+                first = character
+                break
+        assert first is not None
+        drawn.append(first)
+    return tuple(drawn)
+
+
+def _draw_action(
+    rng: np.random.Generator, kind: CharacterKind, options: SceneOptions, used: set[ActionName]
+) -> ActionRecipe:
+    """Draw an allowed action, one that is not used yet if there is."""
+    found = None
+    for _ in range(_TRIES):
+        action = draw_action(rng, kind)
+        if options.actions and action.name not in options.actions:
+            continue
+        found = action
+        if action.name not in used:
+            return action
+    if found is None:
+        raise FlexTrajError(
+            f"A {kind.value} has none of the actions {', '.join(options.actions)}: add one that it has."
+        )
+    return found
+
+
+def _draw_placements(
+    rng: np.random.Generator, kinds: Sequence[CharacterKind], body: float, view_width: float
+) -> tuple[Placement, ...]:
+    """Place subjects side by side across the part of the view that leaves room to move.
+
+    Args:
+        kinds: of the subjects.
+        body: height of a person in the scene, metres.
+        view_width: what the picture shows from left to right at the stage's middle, metres.
+    """
+    count = len(kinds)
+    slot = 0.86 * view_width / count
+    order = rng.permutation(count)
+    placements = []
+    for kind, place in zip(kinds, order.tolist(), strict=True):
+        x = (place - (count - 1) / 2) * slot + float(rng.uniform(-0.12, 0.12)) * slot
+        y = float(rng.uniform(-0.35, 0.5)) if count > 1 else float(rng.uniform(-0.15, 0.15))
+        height = body * float(rng.uniform(*_KIND_HEIGHTS[kind]))
+        placements.append(Placement(x, y, _draw_yaw(rng, x, kind), height))
+    return tuple(placements)
+
+
+_KIND_HEIGHTS = {
+    CharacterKind.HUMANOID: (0.92, 1.08),
+    CharacterKind.CREATURE: (0.75, 1.0),
+    CharacterKind.BLOCKOUT: (0.5, 0.8),
+}
+
+
+def _draw_yaw(rng: np.random.Generator, x: float, kind: CharacterKind) -> float:
+    """Mostly half towards the viewer, turned to the middle of the picture, so that who walks stays in it."""
+    inwards = -1.0 if x > 0 else 1.0
+    if kind is CharacterKind.CREATURE:  # seen from the side it shows its legs
+        return inwards * float(rng.uniform(25.0, 80.0))
+    return inwards * float(rng.uniform(-15.0, 55.0))
+
+
+def _shares(weights: Sequence[float]) -> list[float]:
+    total = sum(weights)
+    return [weight / total for weight in weights]

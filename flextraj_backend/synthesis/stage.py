@@ -1,0 +1,238 @@
+"""The Blender scene in which clips are played: characters are built once and stand in for many clips."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from math import radians
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flextraj_backend.scene_import import quiet_stdout, require_bpy
+from flextraj_backend.synthesis.actions import apply_action
+from flextraj_backend.synthesis.cameras import SENSOR_HEIGHT, camera_poses
+from flextraj_backend.synthesis.characters import Character, CharacterRecipe, add_character
+from flextraj_backend.synthesis.raster_renderer import MeshSurface
+from flextraj_backend.synthesis.scene import Placement, SceneRecipe
+
+if TYPE_CHECKING:
+    import bpy
+
+    from blender_addon.bridge.evaluated_meshes import MeshKey
+
+LARGEST_CAST = 40
+"""Characters that stay built; the one that was unused for longest makes room."""
+_LENGTH_SHARE = 0.75
+"""A subject that is longer than high counts as high as this share of its length."""
+
+
+@dataclass(frozen=True, eq=False)
+class Performer:
+    """A character that is built.
+
+    Attributes:
+        character: its objects.
+        collection: that holds them, linked to the scene while it plays.
+        mark: empty, parent of them all, which places it.
+        size: height that counts for its placement, metres as built.
+        lowest: height of its lowest vertex, metres as built.
+        surfaces: colours and shading of its meshes.
+        poses: transforms of its objects as built.
+    """
+
+    character: Character
+    collection: bpy.types.Collection
+    mark: bpy.types.Object
+    size: float
+    lowest: float
+    surfaces: dict[MeshKey, MeshSurface]
+    poses: dict[str, tuple[tuple[float, ...], ...]]
+
+
+class Stage:
+    """One scene in this process's Blender, which it takes over."""
+
+    def __init__(self) -> None:
+        require_bpy()
+        import bpy
+
+        with quiet_stdout():
+            bpy.ops.wm.read_factory_settings(use_empty=True)
+        self.scene = bpy.data.scenes[0]
+        self.scene.name = "Synthesis"
+        self.view_layer = self.scene.view_layers[0]
+        data = bpy.data.cameras.new("Camera")
+        data.sensor_fit, data.sensor_height = "VERTICAL", SENSOR_HEIGHT
+        data.clip_start, data.clip_end = 0.05, 200.0
+        self.camera = bpy.data.objects.new("Camera", data)
+        self.camera.rotation_mode = "QUATERNION"
+        self._root.objects.link(self.camera)
+        self.scene.camera = self.camera
+        self._performers: OrderedDict[tuple[CharacterRecipe, int], Performer] = OrderedDict()
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether Blender still holds the scene: opening another file removes it."""
+        try:
+            return bool(self.scene.name)
+        except ReferenceError:
+            return False
+
+    @property
+    def _root(self) -> bpy.types.Collection:
+        return cast("bpy.types.Collection", self.scene.collection)
+
+    @contextmanager
+    def playing(
+        self, recipe: SceneRecipe, cast_: Sequence[CharacterRecipe]
+    ) -> Iterator[tuple[Performer, ...]]:
+        """Put a recipe's scene on the stage, performed by a cast; on exit it is cleared.
+
+        Yields the performers in order: each is a collection of the scene, in the same order.
+        """
+        import bpy
+
+        performers = self._engage(cast_)
+        known = set(bpy.data.actions)
+        self._set_format(recipe)
+        try:
+            for performer, action, placement in zip(
+                performers, recipe.actions, recipe.placements, strict=True
+            ):
+                self._root.children.link(performer.collection)
+                _place(performer, placement)
+                apply_action(performer.character, action, recipe.frames, recipe.fps)
+            self._key_camera(recipe)
+            yield performers
+        finally:
+            for performer in performers:
+                _reset(performer)
+                if performer.collection.name in self._root.children:
+                    self._root.children.unlink(performer.collection)
+            self.camera.animation_data_clear()
+            for action in [action for action in bpy.data.actions if action not in known]:
+                bpy.data.actions.remove(action)
+
+    def _engage(self, cast_: Sequence[CharacterRecipe]) -> tuple[Performer, ...]:
+        """Find or build a cast; a character that appears twice is built twice."""
+        keys = [(character, list(cast_[:index]).count(character)) for index, character in enumerate(cast_)]
+        for key in keys:
+            if key not in self._performers:
+                self._performers[key] = self._build(key[0])
+            self._performers.move_to_end(key)
+        while len(self._performers) > max(LARGEST_CAST, len(keys)):
+            _, unused = self._performers.popitem(last=False)
+            _dismiss(unused)
+        return tuple(self._performers[key] for key in keys)
+
+    def _build(self, recipe: CharacterRecipe) -> Performer:
+        import bpy
+
+        from blender_addon.bridge.evaluated_meshes import MeshReader
+        from blender_addon.bridge.scene_state import evaluate_frame
+        from flextraj_backend.synthesis.mesh_surfaces import read_surface
+
+        character = add_character(self.scene, recipe)
+        objects = [*character.meshes, *([character.armature] if character.armature else [])]
+        collection = bpy.data.collections.new(character.name)
+        collection.use_fake_user = True  # outlives its absence from the scene
+        mark = bpy.data.objects.new(f"{character.name} Mark", None)
+        collection.objects.link(mark)
+        for ob in objects:
+            for owner in list(ob.users_collection):
+                owner.objects.unlink(ob)
+            collection.objects.link(ob)
+            if ob.parent is None:
+                ob.parent = mark
+        self._root.children.link(collection)
+        try:
+            depsgraph = evaluate_frame(self.scene, self.view_layer, 0)
+            reader = MeshReader(self.view_layer)
+            states = reader.read(depsgraph)
+            vertices = np.concatenate([state.world_vertices() for state in states.values()])
+            surfaces = {
+                live.key: read_surface(live, states[live.key].topology)
+                for live in reader.live_meshes(depsgraph)
+                if live.key in states
+            }
+        finally:
+            self._root.children.unlink(collection)
+        low, high = vertices.min(axis=0), vertices.max(axis=0)
+        extent = high - low
+        size = max(float(extent[2]), _LENGTH_SHARE * float(extent[:2].max()))
+        poses = {ob.name: tuple(tuple(row) for row in ob.matrix_basis) for ob in objects}
+        return Performer(character, collection, mark, size, float(low[2]), surfaces, poses)
+
+    def _set_format(self, recipe: SceneRecipe) -> None:
+        scene = self.scene
+        scene.frame_start, scene.frame_end = 1, recipe.frames
+        render = scene.render
+        render.fps = max(1, round(recipe.fps))
+        render.fps_base = render.fps / recipe.fps
+        render.resolution_x, render.resolution_y = recipe.width, recipe.height
+        render.resolution_percentage = 100
+
+    def _key_camera(self, recipe: SceneRecipe) -> None:
+        from mathutils import Matrix
+
+        data = cast("bpy.types.Camera", self.camera.data)
+        data.lens = recipe.camera.lens
+        before = None
+        for index, pose in enumerate(camera_poses(recipe.camera, recipe.frames)):
+            matrix = Matrix(pose.tolist())
+            rotation = matrix.to_quaternion()
+            if before is not None and rotation.dot(before) < 0:
+                rotation.negate()
+            before = rotation
+            self.camera.location, self.camera.rotation_quaternion = matrix.translation, rotation
+            for channel in ("location", "rotation_quaternion"):
+                self.camera.keyframe_insert(channel, frame=index + 1)
+
+
+def _place(performer: Performer, placement: Placement) -> None:
+    scale = placement.height / max(performer.size, 1e-6)
+    mark = performer.mark
+    mark.scale = (scale, scale, scale)
+    mark.rotation_euler = (0.0, 0.0, radians(placement.yaw))
+    mark.location = (placement.x, placement.y, -scale * performer.lowest)
+
+
+def _reset(performer: Performer) -> None:
+    """Take the animation off a performer; it stands as built again."""
+    from mathutils import Matrix
+
+    character = performer.character
+    for ob in (*character.meshes, *([character.armature] if character.armature else [])):
+        ob.animation_data_clear()
+        ob.matrix_basis = Matrix(performer.poses[ob.name])
+        if ob.pose is not None:
+            for bone in ob.pose.bones:
+                bone.matrix_basis = Matrix.Identity(4)
+
+
+def _dismiss(performer: Performer) -> None:
+    """Free everything that a performer holds in Blender."""
+    import bpy
+
+    objects = list(performer.collection.objects)
+    blocks: set[bpy.types.ID] = set()
+    for ob in objects:
+        if ob.data is not None:
+            blocks.add(ob.data)
+        blocks.update(slot.material for slot in ob.material_slots if slot.material is not None)
+    bpy.data.batch_remove([performer.collection, *objects])
+    bpy.data.batch_remove([block for block in blocks if block.users == 0])
+
+
+_shared: list[Stage] = []
+
+
+def shared_stage() -> Stage:
+    """The stage of this process, built at the first call and after Blender opened another file."""
+    if not _shared or not _shared[0].is_alive:
+        _shared[:] = [Stage()]
+    return _shared[0]
