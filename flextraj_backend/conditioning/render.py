@@ -46,9 +46,22 @@ def render_conditioning(
     """
     if fit is not None:
         fit = _checked_fit(fit)
+    return paint_frames(trajectories, settings, _frame_cover(trajectories, settings, fit), on_frame)
+
+
+def paint_frames(
+    trajectories: TrajectorySet,
+    settings: ConditioningSettings,
+    frame_cover: Callable[[int], FrameCover],
+    on_frame: Callable[[int], None] | None = None,
+) -> ConditioningVideos:
+    """Paint both videos of a set where `frame_cover` says which point is on top of each pixel of a frame.
+
+    Raises:
+        FlexTrajError: there are too many segments, or a kept frame is not one of the set's.
+    """
     meta = trajectories.meta
     frame_count = trajectories.frame_count
-    frame_cover = _frame_cover(trajectories, settings, fit)
     id_palette = pack_colors(trajectory_colors(trajectories))
     ids = np.zeros((frame_count, meta.height, meta.width, 3), np.uint8)
     color = np.zeros_like(ids)
