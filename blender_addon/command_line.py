@@ -21,17 +21,21 @@ from typing import Any, NoReturn
 import bpy
 
 from .blender_types import Context
+from .bridge.pairs_request import read_pairs_request
 from .bridge.shot_request import plan_shot, read_sample_settings, sampling_problem
 from .bridge.shot_sampling import run_to_end, sample_shot
 from .client.job_reports import JobReport, JobStage, RenderOrder
 from .client.job_texts import progress_text
+from .client.pairs_runner import PairsOrder, PairsReport, PairsStage
+from .client.pairs_texts import progress_phrase
 from .core.errors import ErrorCode, FlexTrajError, RequestError
 from .core.sample_settings import SampleProgress, SampleSettings
 from .core.trajectories import TrajectorySet
 from .core.trajectory_file import write_trajectories
-from .preferences import output_folder
+from .preferences import backend_settings, output_folder
 from .properties import FlexTrajSettings, scene_settings
 from .session import current_session
+from .training_properties import FlexTrajTrainingSettings
 
 COMMAND = "flextraj"
 USER_ERROR = 2
@@ -47,6 +51,19 @@ _PROPERTIES = {
     "model_frames": "frames",
 }
 """Options, named as in the backend's command line, and the settings that they change."""
+_TRAINING_OPTIONS = {
+    "output": "folder",
+    "library": "library",
+    "clips": "clips",
+    "characters": "characters",
+    "others": "others",
+    "seed": "seed",
+    "frames": "frames",
+    "fps": "fps",
+    "points": "points",
+    "workers": "processes",
+}
+"""The same for training pairs."""
 
 
 def run(arguments: list[str]) -> int:
@@ -102,6 +119,31 @@ def sample(context: Context, options: argparse.Namespace) -> None:
     print(f"{output}: {trajectories.point_count} points over {trajectories.frame_count} frames")
 
 
+def synthesize(context: Context, options: argparse.Namespace) -> None:
+    """Generate training pairs with the backend; finished clips stay also where it ends early.
+
+    Raises:
+        FlexTrajError: the settings or the folder cannot be used, or the backend cannot make the clips.
+    """
+    training = scene_settings(context.scene).training
+    for option in _TRAINING_OPTIONS:
+        value = getattr(options, option)
+        if value is not None:
+            _change(training, option, _TRAINING_OPTIONS[option], value)
+    session = current_session()
+    session.pairs.start(PairsOrder(read_pairs_request(training), backend_settings().python))
+    tell = _Progress()
+
+    def on_report(report: PairsReport) -> None:
+        phrase = progress_phrase(report)
+        tell(phrase.pattern.format(**dict(phrase.places)))
+
+    report = session.pairs.wait_until_ended(on_report)
+    if report.stage is not PairsStage.DONE:
+        raise report.error or FlexTrajError("The generation was cancelled.", ErrorCode.BACKEND)
+    print(f"{report.order.request.folder}: {report.progress.done} clips")
+
+
 class _Parser(argparse.ArgumentParser):
     """Tells a mistake in one sentence."""
 
@@ -133,6 +175,13 @@ def _parser() -> argparse.ArgumentParser:
     other = commands.add_parser("sample", parents=[shared], help="write the shot's trajectory set")
     other.add_argument("-o", "--output", type=Path, required=True, help="trajectory set to write (.npz)")
     other.set_defaults(run=sample)
+    pairs = commands.add_parser("synthesize", help="make training pairs with the backend")
+    pairs.add_argument("-o", "--output", type=_path, help="folder of the dataset")
+    pairs.add_argument("--library", type=_path, help="folder with FBX or GLB characters")
+    for option in ("clips", "characters", "others", "seed", "frames", "fps", "points", "workers"):
+        described: Any = FlexTrajTrainingSettings.bl_rna.properties[_TRAINING_OPTIONS[option]]
+        pairs.add_argument(f"--{option}", type=int, help=described.description)
+    pairs.set_defaults(run=synthesize)
     return parser
 
 
@@ -171,7 +220,9 @@ def _changed_settings(context: Context, options: argparse.Namespace) -> FlexTraj
     return settings
 
 
-def _change(settings: FlexTrajSettings, option: str, name: str, value: str | int) -> None:
+def _change(
+    settings: FlexTrajSettings | FlexTrajTrainingSettings, option: str, name: str, value: str | int
+) -> None:
     """Set a property; Blender itself would cut off what does not fit. Raises RequestError."""
     flag = "--" + option.replace("_", "-")
     limits: Any = settings.bl_rna.properties[name]

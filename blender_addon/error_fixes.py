@@ -70,6 +70,12 @@ FIXES: dict[ErrorCode, Fix | NoFix] = {
     ErrorCode.BACKEND_VERSION: Fix(
         "flextraj.copy_command", "Update Backend", "IMPORT", (), (Detail.MESSAGE,)
     ),
+    ErrorCode.PAIRS_FOLDER: Fix(
+        "flextraj.pick_pairs_folder", "Choose Folder", "FILE_FOLDER", (("target", "OUTPUT"),)
+    ),
+    ErrorCode.CHARACTER_FOLDER: Fix(
+        "flextraj.pick_pairs_folder", "Choose Characters", "FILE_FOLDER", (("target", "CHARACTERS"),)
+    ),
     ErrorCode.DISK: Fix("flextraj.open_preferences", "Choose Folders", "FILE_FOLDER"),
     ErrorCode.DEFECT: Fix("flextraj.open_log", "Open Log", "TEXT", (), (Detail.KEY,)),
     ErrorCode.REQUEST: NoFix("The sentence names the setting, another one each time."),

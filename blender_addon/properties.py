@@ -25,6 +25,7 @@ from .model_properties import MEMORY_MODES, MODEL_CLASSES, FlexTrajModelSettings
 from .overlay.settings import FlexTrajOverlaySettings
 from .placement_properties import CLASSES as PLACEMENT_CLASSES
 from .placement_properties import FlexTrajPlacement, FlexTrajPlacementState
+from .training_properties import FlexTrajTrainingSettings
 
 SOURCES = (
     ("CHARACTER", "Character", "One character: its armature, or one object", 0),
@@ -234,6 +235,7 @@ class FlexTrajSettings(bpy.types.PropertyGroup):
         soft_max=20.0,
     )
     model: PointerProperty(type=FlexTrajModelSettings)
+    training: PointerProperty(type=FlexTrajTrainingSettings)
     seed: IntProperty(name="Seed", description="Same scene, settings and seed, same video", min=0)
     memory: EnumProperty(
         name="GPU Memory", description="How a model's weights share the GPU's memory", items=MEMORY_MODES
@@ -311,6 +313,7 @@ class FlexTrajRuntime(bpy.types.PropertyGroup):
 _CLASSES = (
     *PLACEMENT_CLASSES,
     *MODEL_CLASSES,
+    FlexTrajTrainingSettings,
     FlexTrajSubject,
     FlexTrajSettings,
     FlexTrajOverlaySettings,

@@ -35,6 +35,7 @@ from .core.errors import ErrorCode, FlexTrajError
 from .core.trajectories import TrajectorySet
 from .deferred import Alert, load_frames, notify
 from .job_rows import fill_rows
+from .pairs_desk import PAIRS_KEY, PairsDesk, PairsNews
 from .preferences import backend_settings, user_folder
 from .properties import runtime_state
 from .sampling_slot import SamplingSlot, redraw_panels
@@ -64,6 +65,7 @@ class Session(SamplingSlot):
         self.awaited_frames: set[str] = set()
         self.estimates = EstimateDesk()
         self.fits: dict[str, FitReport] = {}
+        self.pairs = PairsDesk()
         self._backend = backend
         self._file: BlendFile | None = None
         self._forgotten: set[str] = set()
@@ -196,6 +198,13 @@ class Session(SamplingSlot):
             self.error, self.error_job = alert.error, alert.key
         return alerts
 
+    def take_pairs(self, news: PairsNews) -> list[Alert]:
+        """Show why the generation of pairs failed; return it as an alert."""
+        if news.error is None:
+            return []
+        self.error, self.error_job = news.error, PAIRS_KEY
+        return [Alert(news.error, PAIRS_KEY)]
+
     def _take_job(self, report: JobReport) -> list[Alert]:
         before = self.jobs.get(report.key)
         if report.key in self._forgotten:
@@ -273,8 +282,9 @@ class Session(SamplingSlot):
         show_session()
 
     def close(self) -> None:
-        """End sampling, the worker thread and the backend."""
+        """End sampling, the worker thread, the generation of pairs and the backend."""
         self.end_sampling()
+        self.pairs.close()
         self.runner.close()
 
 
@@ -304,8 +314,9 @@ def poll_once() -> float | None:
     session = current_session()
     session.ask_estimates()
     reports = session.runner.drain()
-    if reports:
-        alerts = session.take_reports(reports)
+    pairs = session.pairs.collect()
+    if reports or pairs.has_news:
+        alerts = session.take_reports(reports) + session.take_pairs(pairs)
         show_session()
         for alert in alerts:
             notify(alert)
@@ -314,6 +325,7 @@ def poll_once() -> float | None:
     )
     if (
         session.runner.has_work
+        or session.pairs.has_work
         or session.estimates.is_busy
         or session.awaited_frames
         or session.backend.phase is BackendPhase.STARTING

@@ -18,16 +18,17 @@ class Thumbnails:
     def __init__(self) -> None:
         self._icons: Any = bpy.utils.previews.new()
 
-    def icon(self, path: str) -> int:
-        """The icon of a picture, 0 where there is none."""
+    def icon(self, path: str, stamp: int = 0) -> int:
+        """The icon of a picture, 0 where there is none; a picture with another stamp is read again."""
         if not path:
             return 0
-        if path not in self._icons:
+        name = f"{path}#{stamp}" if stamp else path
+        if name not in self._icons:
             if len(self._icons) >= _MOST:
                 self._icons.clear()
             # Reads nothing yet: Blender does that in a thread once the icon is drawn.
-            self._icons.load(path, path, "IMAGE")
-        return self._icons[path].icon_id
+            self._icons.load(name, path, "IMAGE")
+        return self._icons[name].icon_id
 
     def draw(self, name: str, rgba: NDArray[np.uint8]) -> None:
         """Make a picture (H, W, 4), top row first, the icon of a name."""
@@ -48,9 +49,9 @@ class Thumbnails:
 _thumbnails: Thumbnails | None = None
 
 
-def thumbnail_icon(path: str) -> int:
-    """The icon of a picture, 0 where there is none."""
-    return 0 if _thumbnails is None else _thumbnails.icon(path)
+def thumbnail_icon(path: str, stamp: int = 0) -> int:
+    """The icon of a picture, 0 where there is none; a picture with another stamp is read again."""
+    return 0 if _thumbnails is None else _thumbnails.icon(path, stamp)
 
 
 def draw_icon(name: str, rgba: NDArray[np.uint8]) -> None:

@@ -23,7 +23,7 @@ DEFAULT = "*"
 OPERATOR = "Operator"
 _BLENDERS_OWN = {"name", "rna_type", "bl_idname"}
 _TEXT_ARGUMENTS = ("text", "heading")
-_TRANSLATING = ("wrapped_text", "poll_message_set", "filled", "pgettext_iface")
+_TRANSLATING = ("wrapped_text", "poll_message_set", "filled", "pgettext_iface", "Phrase")
 
 Message = tuple[str, str]
 """Context and text, the key of Blender's translations."""

@@ -11,7 +11,6 @@ import json
 import os
 import secrets
 import subprocess
-import sys
 import time
 from dataclasses import dataclass
 from enum import StrEnum
@@ -19,6 +18,7 @@ from pathlib import Path
 
 from ..core.errors import ErrorCode
 from ..core.version import PROTOCOL_VERSION
+from .child_process import child_environment, end_process, launch
 from .http_client import BackendClient, BackendError
 
 TOKEN_VARIABLE = "FLEXTRAJ_TOKEN"
@@ -159,12 +159,7 @@ class BackendProcess:
         """Stop the backend: ask, wait up to `patience` seconds, then kill. Blocks until it is gone."""
         process, self._process = self._process, None
         if process is not None:
-            process.terminate()
-            try:
-                process.wait(patience)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            end_process(process, patience)
         self._discard_ready_file()
         self._state = BackendState(BackendPhase.STOPPED)
 
@@ -174,23 +169,9 @@ class BackendProcess:
         if self._data_dir is not None:
             command += ["--data-dir", str(self._data_dir)]
         command += self._options
-        environment = dict(os.environ)
-        # Blender's (or a studio's) Python settings would make the backend import the wrong packages.
-        for name in ("PYTHONHOME", "PYTHONPATH", "PYTHONSTARTUP"):
-            environment.pop(name, None)
         # The token goes by the environment: everybody on the machine can read a command line.
-        environment |= {"PYTHONUNBUFFERED": "1", **self._environment, TOKEN_VARIABLE: self._token}
-        return subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            env=environment,
-            cwd=self._folder,
-            # A session of its own: Ctrl-C in Blender's terminal is not for the backend.
-            start_new_session=True,
-            creationflags=subprocess.CREATE_NO_WINDOW if sys.platform == "win32" else 0,
-        )
+        environment = child_environment() | self._environment | {TOKEN_VARIABLE: self._token}
+        return launch(command, environment, self._folder, subprocess.DEVNULL, log, subprocess.STDOUT)
 
     def _look_for_ready_file(self) -> None:
         assert self._ready_file is not None
@@ -217,6 +198,8 @@ class BackendProcess:
                 ErrorCode.BACKEND_VERSION,
             )
             return
+        # It has said what it had to; a Blender that ends in a hurry would leave it behind.
+        self._discard_ready_file()
         self._state = BackendState(BackendPhase.RUNNING, f"http://127.0.0.1:{port}", version)
 
     def _kill(self) -> None:

@@ -25,6 +25,9 @@ from .job_reports import BlendFile, JobReport, JobStage, RenderOrder, Report, Tr
 
 _STOPPED = "The backend was stopped while this job ran: retry it."
 
+_WORKER_SECONDS = 5.0
+"""The worker looks up from a call of the backend within this time."""
+
 _Command = Callable[[], None]
 
 
@@ -137,12 +140,21 @@ class JobRunner:
             return []
         return [first, *self.drain()]
 
-    def close(self, timeout: float = 5.0) -> None:
-        """End the worker and the backend. Blocks for `timeout` seconds at most, plus the backend's stop."""
+    def close(self, timeout: float = 0.3) -> None:
+        """End the worker and the backend.
+
+        Waits for `timeout` seconds at most. A backend that takes longer is stopped behind; were Blender to
+        end meanwhile, the backend would notice that and end by itself.
+        """
         self._closing.set()
         self._commands.put(lambda: None)
+        ending = threading.Thread(target=self._end, name="FlexTraj end", daemon=True)
+        ending.start()
+        ending.join(timeout)
+
+    def _end(self) -> None:
         if self._thread is not None:
-            self._thread.join(timeout)
+            self._thread.join(_WORKER_SECONDS)
         self._backend.stop()
 
     def _send(self, command: _Command) -> None:

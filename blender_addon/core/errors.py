@@ -28,6 +28,8 @@ class ErrorCode(StrEnum):
     MEMORY = "memory"
     GPU_MEMORY = "gpu_memory"
     WEIGHTS = "weights"
+    PAIRS_FOLDER = "pairs_folder"
+    CHARACTER_FOLDER = "character_folder"
     DEFECT = "defect"
     """A mistake of this program or of a library; the log says more."""
 

@@ -21,6 +21,7 @@ from . import (
     seg_ids,
     start_frame,
     subjects,
+    training_pairs,
 )
 
 _MODULES = (
@@ -40,6 +41,7 @@ _MODULES = (
     generate_settings,
     backend,
     results,
+    training_pairs,
     notify,
     fixes,
 )

@@ -15,6 +15,7 @@ from ..client.job_folder import LOG
 from ..client.job_reports import JobReport, JobStage
 from ..core.errors import FlexTrajError
 from ..core.frame_mapping import FrameRange
+from ..pairs_desk import PAIRS_KEY
 from ..preferences import output_folder
 from ..registration import registration_of
 from ..session import current_session, show_error
@@ -181,6 +182,8 @@ class FLEXTRAJ_OT_open_log(bpy.types.Operator):
         report = session.jobs.get(self.key)
         lines = session.backend.log
         name = "FlexTraj backend.log"
+        if self.key == PAIRS_KEY and session.pairs.report is not None:
+            name, lines = "FlexTraj training pairs.log", session.pairs.report.log
         if report is not None and (report.order.folder / LOG).is_file():
             text = (report.order.folder / LOG).read_text(encoding="utf-8", errors="replace")
             name, lines = f"{report.title}.log", tuple(text.splitlines())

@@ -15,6 +15,7 @@ from . import (
     presets,
     results,
     subjects,
+    training_pairs,
 )
 
 # The parent comes first; the order of its children is the order on the screen.
@@ -30,6 +31,7 @@ _MODULES = (
     model_options,
     results,
     backend,
+    training_pairs,
     menus,
 )
 

@@ -46,7 +46,7 @@ class FLEXTRAJ_PT_backend(ChildPanel, bpy.types.Panel):
         row.operator("flextraj.open_preferences", text="", icon="PREFERENCES")
         if backend.phase is BackendPhase.RUNNING:
             for engine in backend.engines:
-                layout.label(text=engine.title, icon="CHECKMARK" if engine.available else "X")
+                wrapped_text(layout, context, engine.title, "CHECKMARK" if engine.available else "X")
                 if engine.reason:
                     wrapped_text(layout, context, engine.reason, "BLANK1")
                     draw_fix(layout, engine.reason_code or "", engine.reason)

@@ -57,7 +57,7 @@ class FLEXTRAJ_PT_generate(ChildPanel, bpy.types.Panel):
     def draw(self, context: Context) -> None:
         settings = scene_settings(context.scene)
         layout = split_layout(self)
-        self._draw_engine(settings)
+        self._draw_engine(context, settings)
         row = layout.row(align=True)
         row.prop(settings, "seed")
         row.operator("flextraj.new_seed", text="", icon="FILE_REFRESH")
@@ -80,13 +80,15 @@ class FLEXTRAJ_PT_generate(ChildPanel, bpy.types.Panel):
         self._draw_button(context, settings)
         self._draw_progress()
 
-    def _draw_engine(self, settings: FlexTrajSettings) -> None:
+    def _draw_engine(self, context: Context, settings: FlexTrajSettings) -> None:
+        """The menu under its label: beside it, a narrow sidebar would cut the engine's name."""
         layout: Layout = self.layout
-        split = layout.split(factor=0.4)
-        label = split.column()
-        label.alignment = "RIGHT"
-        label.label(text="Engine")
-        split.menu(FLEXTRAJ_MT_engines.bl_idname, text=engine_title(settings.engine))
+        name, _, note = engine_title(settings.engine).partition(" (")
+        column = layout.column(align=True)
+        column.label(text="Engine")
+        column.menu(FLEXTRAJ_MT_engines.bl_idname, text=name)
+        if note:
+            wrapped_text(layout, context, f"{note[:1].upper()}{note[1:].removesuffix(')')}", "INFO")
 
     def _draw_button(self, context: Context, settings: FlexTrajSettings) -> None:
         layout: Layout = self.layout

@@ -137,6 +137,18 @@ class FLEXTRAJ_MT_backend(EntryMenu, bpy.types.Menu):
     )
 
 
+class FLEXTRAJ_MT_training(EntryMenu, bpy.types.Menu):
+    bl_idname = "FLEXTRAJ_MT_training"
+    bl_label = "Training Pairs"
+    ENTRIES = (
+        Entry("generate_pairs"),
+        Entry("cancel_pairs"),
+        Entry("pick_pairs_folder", "Choose Output Folder", "OUTPUT"),
+        Entry("pick_pairs_folder", "Choose Own Characters", "CHARACTERS"),
+        Entry("open_pairs_folder"),
+    )
+
+
 class FLEXTRAJ_MT_main(EntryMenu, bpy.types.Menu):
     bl_idname = "FLEXTRAJ_MT_main"
     bl_label = "FlexTraj"
@@ -162,6 +174,7 @@ SUBMENUS = (
     FLEXTRAJ_MT_generate,
     FLEXTRAJ_MT_jobs,
     FLEXTRAJ_MT_backend,
+    FLEXTRAJ_MT_training,
 )
 _PARENTS = ("VIEW3D_MT_object", "VIEW3D_MT_pose")
 """Where animators are while they work on a shot."""

@@ -37,7 +37,7 @@ def start(tmp_path: Path) -> Iterator[Callable[[FakeBackend], JobRunner]]:
 
     yield make
     for runner in runners:
-        runner.close()
+        runner.close(10.0)
 
 
 @pytest.fixture

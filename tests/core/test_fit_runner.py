@@ -83,7 +83,7 @@ def runners(tmp_path: Path) -> Iterator[Callable[[Handle], JobRunner]]:
 
     yield make
     for runner in made:
-        runner.close()
+        runner.close(10.0)
 
 
 def order(tmp_path: Path) -> FitOrder:

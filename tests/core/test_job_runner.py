@@ -258,7 +258,11 @@ def test_starting_the_backend_reports_its_engines(start) -> None:
     reports: list[BackendReport] = []
     while not reports or reports[-1].phase is BackendPhase.STARTING:
         reports += [item for item in runner.wait(PATIENCE) if isinstance(item, BackendReport)]
-    assert [report.phase for report in reports] == [BackendPhase.STARTING, BackendPhase.RUNNING]
+    # A slow machine has more to say of a backend that runs: its device, its log.
+    assert list(dict.fromkeys(report.phase for report in reports)) == [
+        BackendPhase.STARTING,
+        BackendPhase.RUNNING,
+    ]
     assert reports[-1].engines[0].name == "preview"
     assert reports[-1].version == "1.2.3"
 
@@ -349,7 +353,7 @@ def test_closing_ends_the_worker_thread_and_the_backend(order: RenderOrder) -> N
     backend = FakeBackend(FakeService(running(1)))
     runner = JobRunner(backend, JobRecords(order.folder.parent / "jobs"), poll_seconds=0.01)
     runner.submit(order, tiny_set())
-    runner.close()
+    runner.close(10.0)
     assert backend.stops >= 1
     assert not [thread for thread in threading.enumerate() if thread.name == "FlexTraj jobs"]
 
@@ -360,8 +364,25 @@ def test_closing_does_not_wait_for_a_backend_that_starts_for_ever(order: RenderO
     runner = JobRunner(backend, JobRecords(order.folder.parent / "jobs"), poll_seconds=0.01)
     runner.submit(order, tiny_set())
     wait_until(lambda: bool(backend.starts))
-    runner.close()
+    runner.close(10.0)
     assert not [thread for thread in threading.enumerate() if thread.name == "FlexTraj jobs"]
+
+
+def test_disabling_the_addon_does_not_wait_for_a_backend_that_ends_slowly(order: RenderOrder) -> None:
+    backend = FakeBackend(FakeService(running(1)))
+    may_end, has_ended = threading.Event(), threading.Event()
+
+    def end_slowly() -> None:
+        may_end.wait(PATIENCE)
+        has_ended.set()
+
+    backend.stop = end_slowly  # type: ignore[method-assign]
+    runner = JobRunner(backend, JobRecords(order.folder.parent / "jobs"), poll_seconds=0.01)
+    runner.start_backend()
+    runner.close(0.01)
+    assert not has_ended.is_set()
+    may_end.set()
+    assert has_ended.wait(PATIENCE), "the backend was forgotten"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,139 @@
+"""Properties of the panel that makes training pairs, saved with the scene."""
+
+# Blender reads the annotations of property groups as values, so they cannot be postponed nor type-checked.
+# pyright: reportInvalidTypeForm=false
+
+import bpy
+from bpy.props import EnumProperty, IntProperty, StringProperty
+
+from .bridge.compat import path_options
+from .core.training_pairs import (
+    MAX_FRAMES,
+    MAX_POINTS,
+    MAX_SIDE,
+    MIN_FRAMES,
+    MIN_POINTS,
+    MIN_SIDE,
+    PairAction,
+    PairCamera,
+    PairRenderer,
+)
+
+_RENDERERS = (
+    (
+        PairRenderer.RASTER.value,
+        "Fast",
+        "Simple light and procedural textures, several small clips a second",
+        0,
+    ),
+    (PairRenderer.CYCLES.value, "Cycles", "Path-traced light and shadows; takes much longer", 1),
+)
+_ACTIONS = (
+    (PairAction.WALK.value, "Walk", "Steps on the spot or across the picture", 1),
+    (PairAction.WAVE.value, "Wave", "One arm waves", 2),
+    (PairAction.SQUAT.value, "Squat", "Down and up again", 4),
+    (PairAction.DANCE.value, "Dance", "Hips, arms and legs in rhythm", 8),
+    (PairAction.TURN.value, "Turn", "About the own axis", 16),
+    (PairAction.JUMP.value, "Jump", "Off the ground", 32),
+    (PairAction.REACH.value, "Reach", "An arm stretches out for something", 64),
+)
+_CAMERAS = (
+    (PairCamera.STATIC.value, "Static", "The camera stands still", 1),
+    (PairCamera.ORBIT.value, "Orbit", "The camera goes round the characters", 2),
+    (PairCamera.DOLLY.value, "Dolly", "The camera comes nearer or backs away", 4),
+    (PairCamera.SHAKE.value, "Shake", "The camera is held by hand", 8),
+)
+
+
+class FlexTrajTrainingSettings(bpy.types.PropertyGroup):
+    """`Scene.flextraj.training`: a set of training pairs."""
+
+    folder: StringProperty(
+        name="Output Folder",
+        description="Empty folder for the clips, or a dataset to go on with; // = beside the .blend file",
+        subtype="DIR_PATH",
+        options=path_options(),
+    )
+    library: StringProperty(
+        name="Own Characters",
+        description="Folder with FBX or GLB characters that perform as well; empty = only procedural ones",
+        subtype="DIR_PATH",
+        options=path_options(),
+    )
+    clips: IntProperty(
+        name="Clips", description="Clips of the finished dataset", default=100, min=1, max=10_000_000
+    )
+    characters: IntProperty(
+        name="Characters",
+        description="How many different characters perform",
+        default=8,
+        min=1,
+        max=100_000,
+        soft_max=1000,
+    )
+    others: IntProperty(
+        name="Others per Clip",
+        description="Further characters that perform each clip's motion, for control that is not aligned",
+        default=2,
+        min=0,
+        max=16,
+    )
+    actions: EnumProperty(
+        name="Actions",
+        description="Motions that are drawn from; hold Shift to choose several",
+        items=_ACTIONS,
+        options={"ENUM_FLAG"},
+        default={one.value for one in PairAction},
+    )
+    cameras: EnumProperty(
+        name="Camera Moves",
+        description="Moves of the camera that are drawn from; hold Shift to choose several",
+        items=_CAMERAS,
+        options={"ENUM_FLAG"},
+        default={one.value for one in PairCamera},
+    )
+    seed: IntProperty(name="Seed", description="Same settings and seed, same clips", min=0)
+    width: IntProperty(
+        name="Width",
+        description="Width of the clips",
+        default=720,
+        min=MIN_SIDE,
+        max=MAX_SIDE,
+        subtype="PIXEL",
+    )
+    height: IntProperty(
+        name="Height",
+        description="Height of the clips",
+        default=480,
+        min=MIN_SIDE,
+        max=MAX_SIDE,
+        subtype="PIXEL",
+    )
+    frames: IntProperty(
+        name="Frames",
+        description="Frames of each clip",
+        default=49,
+        min=MIN_FRAMES,
+        max=MAX_FRAMES,
+        soft_max=161,
+    )
+    fps: IntProperty(
+        name="Frame Rate", description="Frames per second of the clips", default=16, min=1, max=240
+    )
+    points: IntProperty(
+        name="Points",
+        description="Trajectories on each subject of a clip",
+        default=1000,
+        min=MIN_POINTS,
+        max=MAX_POINTS,
+        soft_max=20_000,
+    )
+    renderer: EnumProperty(name="Renderer", description="What draws the clips", items=_RENDERERS)
+    processes: IntProperty(
+        name="Processes",
+        description="Clips that are made at a time; the dataset is the same with any number",
+        default=1,
+        min=1,
+        max=256,
+        soft_max=32,
+    )
