@@ -19,6 +19,7 @@ from flextraj_backend.commands import (
     render,
     sample,
     serve,
+    train,
     weights,
 )
 
@@ -39,7 +40,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for module in (demo, sample, conditions, render, serve, engines, doctor):
+for module in (demo, sample, conditions, render, serve, train, engines, doctor):
     app.command(module.NAME)(module.command)
 app.add_typer(bench.app, name="bench")
 app.add_typer(checkpoint.app, name="checkpoint")

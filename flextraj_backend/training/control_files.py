@@ -1,0 +1,39 @@
+"""The trained control as a file that the engines load."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+
+from flextraj_backend.atomic_file import atomic_path
+from flextraj_backend.models.checkpoint import SavedPrecision, adapter_of, write_adapter
+from flextraj_backend.models.controlnet import FORMAT, VERSION, ControlNetMixin
+from flextraj_backend.training.sharding import whole
+from flextraj_backend.training.train_settings import TrainPrecision
+
+
+def control_tensors(transformer: Any) -> dict[str, torch.Tensor]:
+    """The control's whole tensors in main memory; all processes must ask for them together."""
+    if isinstance(transformer, ControlNetMixin):
+        named = dict(transformer.trainable_parameters())
+    else:
+        named = dict(adapter_of(transformer).tensors)
+    return {name: whole(tensor) for name, tensor in named.items()}
+
+
+def write_control(
+    transformer: Any, tensors: Mapping[str, torch.Tensor], path: Path, precision: TrainPrecision
+) -> Path:
+    """Write them in the authors' format, or that of the ControlNet-style control. Raises FlexTrajError."""
+    if isinstance(transformer, ControlNetMixin):
+        metadata = {"format": FORMAT, "version": VERSION, "backbone": transformer.backbone.value}
+        with atomic_path(path) as temporary:
+            save_file(dict(tensors), temporary, metadata)
+        return path
+    saved = SavedPrecision.FLOAT32 if precision is TrainPrecision.FP32 else SavedPrecision.BFLOAT16
+    return write_adapter(replace(adapter_of(transformer), tensors=tensors), path, saved)
