@@ -27,7 +27,7 @@ class BodyMesh:
     Attributes:
         vertices: (V, 3) metres.
         quads: (F, 4) vertex indices, counter-clockwise from outside.
-        materials: (F) `Material` of each face.
+        materials: (F) material of each face, a `Material` for a humanoid.
         weights: (V, B) skin weights over `bones`, rows sum to 1, at most four bones a vertex.
         bones: the skeleton, parents before children.
     """
@@ -47,7 +47,17 @@ def build_body(body: HumanoidProportions, voxel: float = 0.009) -> BodyMesh:
         voxel: size of the grid cells in metres; about 0.009 shows nose and hands, 0.015 is enough for tracks.
     """
     bones = build_skeleton(body)
-    parts = body_parts(body, {bone.name: bone for bone in bones})
+    return mesh_parts(body_parts(body, {bone.name: bone for bone in bones}), bones, voxel)
+
+
+def mesh_parts(parts: Sequence[Loft], bones: tuple[Bone, ...], voxel: float) -> BodyMesh:
+    """Join lofts into one closed surface, skinned to a skeleton.
+
+    Args:
+        parts: in the order in which they are joined.
+        bones: parents before children.
+        voxel: size of the grid cells in metres.
+    """
     low = np.min([part.bounds()[0] for part in parts], axis=0) - 3 * voxel
     high = np.max([part.bounds()[1] for part in parts], axis=0) + 3 * voxel
     shape = np.ceil((high - low) / voxel).astype(int) + 1

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from flextraj_backend.demo.body_shape import BodyMesh, build_body
 from flextraj_backend.demo.loft import Material
@@ -15,7 +16,14 @@ from flextraj_backend.demo.proportions import Bone, HumanoidProportions
 if TYPE_CHECKING:
     from bpy.types import Mesh, Object, Scene
 
-__all__ = ["DEFAULT_COLORS", "Humanoid", "HumanoidProportions", "add_humanoid"]
+__all__ = [
+    "DEFAULT_COLORS",
+    "Humanoid",
+    "HumanoidProportions",
+    "add_armature",
+    "add_humanoid",
+    "assign_weights",
+]
 
 Color = tuple[float, float, float]
 
@@ -57,7 +65,7 @@ def add_humanoid(
     import bpy
 
     body = build_body(proportions, voxel)
-    armature = _add_armature(scene, body.bones, f"{name} Rig")
+    armature = add_armature(scene, body.bones, f"{name} Rig")
     mesh = bpy.data.meshes.new(name)
     mesh.from_pydata(body.vertices.tolist(), [], body.quads.tolist())
     mesh.polygons.foreach_set("use_smooth", np.ones(len(body.quads), bool))
@@ -65,7 +73,7 @@ def add_humanoid(
     mesh.update()
     subject = bpy.data.objects.new(name, mesh)
     scene.collection.objects.link(subject)
-    _assign_weights(subject, body)
+    assign_weights(subject, body.weights, body.bones)
     subject.parent = armature
     modifier = subject.modifiers.new("Armature", "ARMATURE")
     assert isinstance(modifier, bpy.types.ArmatureModifier)
@@ -73,7 +81,8 @@ def add_humanoid(
     return Humanoid(subject, armature)
 
 
-def _add_armature(scene: Scene, bones: tuple[Bone, ...], name: str) -> Object:
+def add_armature(scene: Scene, bones: tuple[Bone, ...], name: str) -> Object:
+    """Make an armature with these bones in their rest pose and link it to a scene's collection."""
     import bpy
 
     data = bpy.data.armatures.new(name)
@@ -116,9 +125,10 @@ def _assign_materials(mesh: Mesh, body: BodyMesh, colors: Mapping[Material, Colo
     mesh.polygons.foreach_set("material_index", body.materials.astype(np.int32))
 
 
-def _assign_weights(subject: Object, body: BodyMesh) -> None:
-    for column, bone in enumerate(body.bones):
+def assign_weights(subject: Object, weights: NDArray[np.float64], bones: tuple[Bone, ...]) -> None:
+    """Give a mesh object a vertex group for each bone, with (V, B) weights."""
+    for column, bone in enumerate(bones):
         group = subject.vertex_groups.new(name=bone.name)
-        weights = body.weights[:, column]
-        for vertex in np.flatnonzero(weights).tolist():
-            group.add((vertex,), float(weights[vertex]), "REPLACE")
+        held = weights[:, column]
+        for vertex in np.flatnonzero(held).tolist():
+            group.add((vertex,), float(held[vertex]), "REPLACE")

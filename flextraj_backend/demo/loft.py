@@ -31,7 +31,7 @@ class Loft:
         start, end: ends of the axis, metres.
         side: direction of the sections' width; the depth is across it and the axis.
         stations: rows (t, half width, half depth, shift along the depth): t from 0 at start to 1 at end.
-        material: what it is made of.
+        material: what it is made of: a `Material` or the number of another character's material slot.
         blend: radius in which it flows into the parts before it, metres.
         power: exponent of the sections, 2 = ellipse, more = boxier.
         rounding: radius of the edge at both ends, metres.
@@ -43,7 +43,7 @@ class Loft:
     end: Sequence[float] | Points
     side: Sequence[float]
     stations: Sequence[tuple[float, float, float, float]]
-    material: Material
+    material: int
     blend: float = 0.012
     power: float = 2.0
     rounding: float = 0.02
