@@ -112,18 +112,8 @@ class RayLauncher:
     """
 
     def __init__(self, address: str) -> None:
-        self._ray = _import_ray()
-        if not self._ray.is_initialized():
-            self._connect(address)
+        self._ray = connect(address)
         self._has_gpus = self._ray.cluster_resources().get("GPU", 0) >= 1
-
-    def _connect(self, address: str) -> None:
-        _knock(address)
-        options: dict[str, Any] = {"include_dashboard": False} if address == "local" else {}
-        try:
-            self._ray.init(address=address, log_to_driver=False, logging_level="error", **options)
-        except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-            raise _no_answer(address, str(error).strip().partition("\n")[0].rstrip(".")) from error
 
     def launch(self, folder: JobFolder) -> Worker:
         files = {
@@ -195,6 +185,28 @@ class RayWorker:
         )
 
 
+def connect(address: str, cpus: int | None = None) -> Any:
+    """Connect this process to a cluster, unless it is; return the ray module.
+
+    Args:
+        address: as in `ray.init`: 'auto', 'host:6379', 'ray://host:10001', or 'local' for this machine alone.
+        cpus: processors that a 'local' cluster gets; None = all.
+
+    Raises:
+        RayError: Ray is not installed or the cluster does not answer.
+    """
+    ray = _import_ray()
+    if ray.is_initialized():
+        return ray
+    _knock(address)
+    options: dict[str, Any] = {"include_dashboard": False, "num_cpus": cpus} if address == "local" else {}
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level="error", **options)
+    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+        raise _no_answer(address, str(error).strip().partition("\n")[0].rstrip(".")) from error
+    return ray
+
+
 def _knock(address: str) -> None:
     """Try a 'host:port' address first: Ray itself would try for minutes. Raises RayError."""
     match = re.fullmatch(r"(?:ray://)?\[?([^/\]]+)\]?:(\d{1,5})", address)
@@ -235,7 +247,5 @@ def _import_ray() -> Any:
         import ray
         import ray.exceptions
     except ImportError as error:
-        raise RayError(
-            f"Ray is not installed here: run {install_command('ray')} and start the server again."
-        ) from error
+        raise RayError(f"Ray is not installed here: run {install_command('ray')} and start again.") from error
     return ray

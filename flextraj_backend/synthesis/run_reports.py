@@ -1,0 +1,106 @@
+"""What a run tells: a progress bar for people, or JSON lines for programs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from flextraj_backend.synthesis.run import SynthesisProgress
+
+
+class ProgressStyle(StrEnum):
+    """What `--progress` chooses."""
+
+    BAR = "bar"
+    JSON = "json"
+
+
+class RunState(StrEnum):
+    """Where a run stands, as JSON lines say it."""
+
+    RUNNING = "running"
+    DONE = "done"
+    ERROR = "error"
+
+
+class Reporter(Protocol):
+    """Tells how a run goes. `advance` comes first, `end` last, if the run does not end with an error."""
+
+    def advance(self, progress: SynthesisProgress) -> None: ...
+
+    def end(self, progress: SynthesisProgress, message: str) -> None: ...
+
+    def fail(self, message: str) -> None:
+        """Called before an error leaves the command."""
+        ...
+
+
+class JsonReporter:
+    """One JSON object a line."""
+
+    def __init__(self, write_line: Callable[[str], None]) -> None:
+        self._write_line = write_line
+        self._last = SynthesisProgress(0, 0, 0, 0.0, None)
+
+    def advance(self, progress: SynthesisProgress) -> None:
+        self._last = progress
+        self._write(RunState.RUNNING, "")
+
+    def end(self, progress: SynthesisProgress, message: str) -> None:
+        self._last = progress
+        self._write(RunState.DONE, message)
+
+    def fail(self, message: str) -> None:
+        self._write(RunState.ERROR, message)
+
+    def _write(self, state: RunState, message: str) -> None:
+        last = self._last
+        values = {
+            "state": state.value,
+            "done": last.done,
+            "failed": last.failed,
+            "clips": last.clips,
+            "clips_per_minute": round(last.clips_per_minute, 2),
+            "eta_seconds": None if last.eta_seconds is None else round(last.eta_seconds),
+            "message": message,
+        }
+        self._write_line(json.dumps(values))
+
+
+class BarReporter:
+    """A progress bar on a terminal; what the run did, as text below it."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._bar = Progress(
+            TextColumn("Clips"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.description}"),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+        )
+        self._task = self._bar.add_task("starting Blender", total=None)
+        self._bar.start()
+
+    def advance(self, progress: SynthesisProgress) -> None:
+        words = (
+            f"{progress.clips_per_minute:.1f} a minute" if progress.clips_per_minute else "starting Blender"
+        )
+        if progress.failed:
+            words += f", {progress.failed} failed"
+        self._bar.update(self._task, description=words, completed=progress.done, total=progress.clips)
+
+    def end(self, progress: SynthesisProgress, message: str) -> None:
+        self._bar.stop()
+        self._console.print(message, highlight=False, soft_wrap=True, markup=False)
+
+    def fail(self, message: str) -> None:
+        # The command line prints the sentence itself.
+        self._bar.stop()
