@@ -1,4 +1,4 @@
-"""Points on the background: chosen where the camera sees it, followed over all frames."""
+"""Points on the background, chosen where the camera sees it."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blender_addon.core.camera import CameraFrame
-from blender_addon.core.rasterizer import OccluderMesh
-from blender_addon.core.visibility import visible_points
 from flextraj_backend.synthesis.color_encoding import encode_srgb
 from flextraj_backend.synthesis.raster_renderer import background_albedo
 from flextraj_backend.synthesis.textures import TexturedSurface
@@ -18,6 +16,7 @@ from flextraj_backend.synthesis.zbuffer import Fragments
 
 _FIRST_FRAME_SHARE = 0.7
 """Of the points; the others start where the camera looks later."""
+_CANDIDATES = 8
 _BLOCK = 12
 """Samples on the side of the blocks over which points are spread evenly."""
 
@@ -80,35 +79,12 @@ def _spread(
     sample: NDArray[np.intp], width: int, count: int, rng: np.random.Generator
 ) -> NDArray[np.intp]:
     """Choose `count` of the samples (row * width + column), evenly over the picture: their indices."""
-    if len(sample) == 0:
+    if len(sample) == 0 or count == 0:
         return np.empty(0, np.intp)
-    row, column = np.divmod(sample, width)
+    candidates = np.unique(rng.integers(len(sample), size=_CANDIDATES * count))
+    row, column = np.divmod(sample[candidates], width)
     block = (row // _BLOCK) * (width // _BLOCK + 1) + column // _BLOCK
-    order = np.lexsort((rng.random(len(sample)), block))
-    count = min(count, len(sample))
-    place = ((np.arange(count) + rng.random(count)) * (len(sample) / count)).astype(np.intp)
-    return order[np.unique(np.minimum(place, len(sample) - 1))]
-
-
-def follow_background(
-    points: BackgroundPoints,
-    cameras: Sequence[CameraFrame],
-    occluders: Sequence[Sequence[OccluderMesh]],
-) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Project fixed points on every frame.
-
-    Args:
-        cameras: (T).
-        occluders: (T) everything that renders.
-
-    Returns:
-        positions (T, B, 3) float32 and visible (T, B) bool.
-    """
-    positions = np.stack([camera.world_to_pixels(points.places) for camera in cameras])
-    visible = np.stack(
-        [
-            visible_points(camera, points.places, meshes)
-            for camera, meshes in zip(cameras, occluders, strict=True)
-        ]
-    )
-    return positions.astype(np.float32), visible
+    order = candidates[np.lexsort((rng.random(len(candidates)), block))]
+    count = min(count, len(order))
+    place = ((np.arange(count) + rng.random(count)) * (len(order) / count)).astype(np.intp)
+    return order[np.unique(np.minimum(place, len(order) - 1))]

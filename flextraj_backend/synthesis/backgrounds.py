@@ -19,7 +19,7 @@ _GROUND_HALF = 34.0
 _DOME_RADIUS = 30.0
 _DOME_TOP = np.radians(60.0)
 _DOME_COLUMNS, _DOME_ROWS = 24, 4
-_GROUND_TILES = 10
+_GROUND_TILES = 3
 _WALL_HEIGHT = 9.0
 _FAMILIES: dict[str, Color] = {
     "sandy": (0.55, 0.42, 0.26),

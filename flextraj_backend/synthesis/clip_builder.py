@@ -8,18 +8,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blender_addon.core.camera import camera_track
+from blender_addon.core.rasterizer import OccluderMesh
 from blender_addon.core.trajectories import Segment, TrajectoryMeta, TrajectorySet
 from blender_addon.core.version import package_version
+from blender_addon.core.visibility import visible_points
 from flextraj_backend.synthesis.background_points import (
     BackgroundPoints,
     View,
     choose_background_points,
-    follow_background,
 )
 from flextraj_backend.synthesis.backgrounds import background_surfaces
 from flextraj_backend.synthesis.characters import CharacterRecipe
 from flextraj_backend.synthesis.clip import ClipRecord, PerformerRecord, SyntheticClip
-from flextraj_backend.synthesis.performance import Performance, background_occluders, perform
+from flextraj_backend.synthesis.performance import Performance, perform
 from flextraj_backend.synthesis.prompts import describe_scene
 from flextraj_backend.synthesis.raster_renderer import SAMPLES, LitMesh, shade
 from flextraj_backend.synthesis.scene import SceneRecipe
@@ -50,7 +51,7 @@ def build_clip(
         FlexTrajError: a character or an action cannot be built.
     """
     background = background_surfaces(recipe.background, texture_size(recipe))
-    performance, performers = _play(recipe, recipe.characters, background)
+    performance, performers = _play(recipe, recipe.characters)
     frames, segments, points = _picture(recipe, performance, background)
     silhouette = segments[0][None] == np.arange(1, len(performance.names) + 1)[:, None, None]
     if len(points.places):
@@ -58,7 +59,7 @@ def build_clip(
     other_sets = []
     other_records = []
     for cast in others:
-        other, other_performers = _play(recipe, cast, background)
+        other, other_performers = _play(recipe, cast)
         other_sets.append(_trajectories(recipe, other, points, background, None))
         other_records.append(_performer_records(recipe, cast, other_performers))
     return SyntheticClip(
@@ -94,18 +95,18 @@ def texture_size(recipe: SceneRecipe) -> int:
 
 
 def _play(
-    recipe: SceneRecipe, cast: Sequence[CharacterRecipe], background: Sequence[TexturedSurface]
+    recipe: SceneRecipe, cast: Sequence[CharacterRecipe]
 ) -> tuple[Performance, tuple[Performer, ...]]:
     stage = shared_stage()
     with stage.playing(recipe, cast) as performers:
-        return perform(stage, recipe, performers, background), performers
+        return perform(stage, recipe, performers), performers
 
 
 def _picture(
     recipe: SceneRecipe, performance: Performance, background: Sequence[TexturedSurface]
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8], BackgroundPoints]:
     """Render every frame with its masks, and choose the background's points where it is seen."""
-    scenery = background_occluders(background)
+    scenery = _occluders(background)
     segment_of_mesh = np.array([*(1 + np.array(performance.segment_of_mesh)), *([0] * len(scenery))], np.uint8)
     frames = np.empty((recipe.frames, recipe.height, recipe.width, 3), np.uint8)
     segments = np.zeros(frames.shape[:3], np.uint8)
@@ -150,24 +151,23 @@ def _trajectories(
 ) -> TrajectorySet:
     """Join subjects' and background's tracks; with silhouettes the set lines up with the first frame."""
     segments = [Segment(index, name, index) for index, name in enumerate(performance.names)]
-    positions, visible = performance.positions, performance.visible
-    seg_id, traj_id, color = performance.seg_id, performance.traj_id, performance.color
     count = len(points.places)
     if count:
-        scenery = background_occluders(background)
-        occluders = [[*meshes, *scenery] for meshes in performance.meshes]
-        still, seen = follow_background(points, performance.cameras, occluders)
-        positions, visible = np.concatenate([positions, still], axis=1), np.concatenate([visible, seen], axis=1)
-        seg_id = np.concatenate([seg_id, np.full(count, len(segments), np.uint16)])
-        traj_id = np.concatenate([traj_id, np.arange(count, dtype=np.uint16)])
-        color = np.concatenate([color, points.color])
         segments.append(Segment(len(segments), BACKGROUND_NAME, len(segments), background=True))
+    scenery = _occluders(background)
+    still, visible = [], []
+    # Both kinds of points in one pass: setting the triangles up is what takes time.
+    for camera, meshes, places in zip(
+        performance.cameras, performance.meshes, performance.places, strict=True
+    ):
+        still.append(camera.world_to_pixels(points.places))
+        visible.append(visible_points(camera, np.concatenate([places, points.places]), [*meshes, *scenery]))
     return TrajectorySet(
-        positions=positions,
-        visible=visible,
-        seg_id=seg_id,
-        traj_id=traj_id,
-        color=color,
+        positions=np.concatenate([performance.positions, np.stack(still).astype(np.float32)], axis=1),
+        visible=np.stack(visible),
+        seg_id=np.concatenate([performance.seg_id, np.full(count, len(performance.names), np.uint16)]),
+        traj_id=np.concatenate([performance.traj_id, np.arange(count, dtype=np.uint16)]),
+        color=np.concatenate([performance.color, points.color]),
         silhouette=silhouette,
         meta=TrajectoryMeta(
             width=recipe.width,
@@ -182,6 +182,10 @@ def _trajectories(
             producer_version=package_version(),
         ),
     )
+
+
+def _occluders(background: Sequence[TexturedSurface]) -> list[OccluderMesh]:
+    return [OccluderMesh(surface.vertices, surface.triangles) for surface in background]
 
 
 def _performer_records(

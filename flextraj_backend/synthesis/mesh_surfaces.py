@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from blender_addon.core.sampling import sample_surface, triangle_areas
+from flextraj_backend.synthesis.characters.surface_texture import SurfaceTexture
 from flextraj_backend.synthesis.color_encoding import decode_srgb
 from flextraj_backend.synthesis.raster_renderer import Albedo, MeshSurface
 
 if TYPE_CHECKING:
+    import bpy
+
     from blender_addon.bridge.evaluated_meshes import LiveMesh, MeshTopology
 
 _SHADOW_POINTS = 700
@@ -35,8 +38,39 @@ class MaterialAlbedo:
         return self.of_triangle[triangle]
 
 
-def read_surface(live: LiveMesh, topology: MeshTopology) -> MeshSurface:
-    """Read a rendered mesh while its depsgraph is alive."""
+@dataclass(frozen=True, eq=False)
+class SolidAlbedo:
+    """A solid texture, looked up at rest positions.
+
+    Attributes:
+        texture: of the material slots.
+        rest: (V, 3) float32 undeformed vertices.
+        triangles: (M, 3).
+        materials: (M,) slot of each triangle.
+    """
+
+    texture: SurfaceTexture
+    rest: NDArray[np.float32]
+    triangles: NDArray[np.integer]
+    materials: NDArray[np.integer]
+
+    def linear(
+        self, triangle: NDArray[np.integer], barycentric: NDArray[np.floating]
+    ) -> NDArray[np.float32]:
+        """See `Albedo`."""
+        corners = self.rest[self.triangles[triangle]]  # (P, 3 corners, 3)
+        places = np.einsum("cp,pcd->pd", barycentric.astype(np.float32), corners)
+        return self.texture.colors(places, self.materials[triangle])
+
+
+def read_surface(
+    live: LiveMesh, topology: MeshTopology, texture: SurfaceTexture | None
+) -> MeshSurface:
+    """Read a rendered mesh while its depsgraph is alive.
+
+    Args:
+        texture: its solid texture; None = the base colours of its materials.
+    """
     from blender_addon.bridge.evaluated_meshes import read_positions
 
     is_smooth = np.zeros(topology.face_count, bool)
@@ -46,8 +80,14 @@ def read_surface(live: LiveMesh, topology: MeshTopology) -> MeshSurface:
     face = np.searchsorted(starts, topology.triangle_corners[:, 0], side="right") - 1
     areas = triangle_areas(read_positions(live.mesh), topology.triangles, live.matrix_world[:3, :3])
     shadow = sample_surface(areas, _SHADOW_POINTS, np.random.default_rng(0), live.owner.name)
+    if texture is None:
+        albedo = read_albedo(live, topology)
+    else:
+        original = cast("bpy.types.Mesh", cast("bpy.types.Object", live.source.original).data)
+        rest = read_positions(original)
+        albedo = SolidAlbedo(texture, rest, topology.triangles, topology.triangle_materials)
     return MeshSurface(
-        read_albedo(live, topology), is_smooth[face], shadow.triangle, shadow.barycentric
+        albedo, is_smooth[face], shadow.triangle, shadow.barycentric
     )
 
 

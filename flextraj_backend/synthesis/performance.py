@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,13 +14,12 @@ from blender_addon.core.frame_mapping import FrameMap
 from blender_addon.core.rasterizer import OccluderMesh
 from blender_addon.core.sample_settings import ColorSource, SampleSettings, SegmentBy
 from blender_addon.core.tracking import world_points
-from blender_addon.core.visibility import visible_points
 from flextraj_backend.synthesis.color_encoding import encode_srgb
 from flextraj_backend.synthesis.raster_renderer import MeshSurface
 from flextraj_backend.synthesis.scene import SceneRecipe
-from flextraj_backend.synthesis.textures import TexturedSurface
 
 if TYPE_CHECKING:
+    from blender_addon.bridge.evaluated_meshes import MeshKey
     from blender_addon.bridge.point_tracker import PlacedPoints
     from flextraj_backend.synthesis.stage import Performer, Stage
 
@@ -36,7 +35,7 @@ class Performance:
         segment_of_mesh: (meshes) index of each mesh's subject.
         names: (S) of the subjects.
         positions: (T, N, 3) float32 pixels and depth.
-        visible: (T, N) bool.
+        places: (T, N, 3) float32 world space.
         seg_id, traj_id: (N,) uint16.
         color: (N, 3) uint8 sRGB of the surface.
     """
@@ -47,23 +46,16 @@ class Performance:
     segment_of_mesh: tuple[int, ...]
     names: tuple[str, ...]
     positions: NDArray[np.float32]
-    visible: NDArray[np.bool_]
+    places: NDArray[np.float32]
     seg_id: NDArray[np.uint16]
     traj_id: NDArray[np.uint16]
     color: NDArray[np.uint8]
 
 
 def perform(
-    stage: Stage,
-    recipe: SceneRecipe,
-    performers: Sequence[Performer],
-    background: Sequence[TexturedSurface],
+    stage: Stage, recipe: SceneRecipe, performers: Sequence[Performer]
 ) -> Performance:
-    """Sample what is on the stage (see `Stage.playing`).
-
-    Args:
-        background: hides points as well.
-    """
+    """Follow points on what is on the stage (see `Stage.playing`)."""
     from blender_addon.bridge.evaluated_meshes import MeshReader
     from blender_addon.bridge.occluders import occluder_meshes
     from blender_addon.bridge.point_tracker import number_points
@@ -84,18 +76,15 @@ def perform(
     surface_of = {key: surface for performer in performers for key, surface in performer.surfaces.items()}
     segment_of = {patch.key: patch.segment for patch in plan.subjects.patches}
     keys = tuple(segment_of)
-    scenery = background_occluders(background)
     cameras, meshes = [], []
     positions = np.empty((recipe.frames, plan.points.count, 3), np.float32)
-    visible = np.empty(positions.shape[:2], bool)
+    places = np.empty_like(positions)
     evaluated = evaluate_frames(stage.scene, stage.view_layer, settings, plan, reader)
     for index, frame in enumerate(evaluated):
         positions[index] = project_frame(plan, frame)
-        occluders = tuple(occluder_meshes([frame.states[key] for key in keys]))
-        points = world_points(frame.followed.meshes, plan.points.binding)
-        visible[index] = visible_points(frame.camera, points, [*occluders, *scenery])
+        places[index] = world_points(frame.followed.meshes, plan.points.binding)
         cameras.append(frame.camera)
-        meshes.append(occluders)
+        meshes.append(tuple(occluder_meshes([frame.states[key] for key in keys])))
     return Performance(
         cameras=tuple(cameras),
         meshes=tuple(meshes),
@@ -103,19 +92,14 @@ def perform(
         segment_of_mesh=tuple(segment_of[key] for key in keys),
         names=tuple(segment.name for segment in plan.subjects.segments),
         positions=positions,
-        visible=visible,
+        places=places,
         seg_id=seg_id,
         traj_id=traj_id,
-        color=_colors(plan.points, dict(zip(keys, (surface_of[key] for key in keys), strict=True))),
+        color=_colors(plan.points, surface_of),
     )
 
 
-def background_occluders(background: Sequence[TexturedSurface]) -> list[OccluderMesh]:
-    """The background as what may hide a point."""
-    return [OccluderMesh(surface.vertices, surface.triangles) for surface in background]
-
-
-def _colors(points: PlacedPoints, surface_of: dict) -> NDArray[np.uint8]:
+def _colors(points: PlacedPoints, surface_of: Mapping[MeshKey, MeshSurface]) -> NDArray[np.uint8]:
     colors = np.empty((points.count, 3), np.uint8)
     for run in points.runs:
         albedo = surface_of[run.key].albedo.linear(run.triangle, run.barycentric)

@@ -8,14 +8,13 @@ from enum import StrEnum
 
 import numpy as np
 
-from blender_addon.core.errors import FlexTrajError
-from flextraj_backend.synthesis.actions import ActionName, ActionRecipe, draw_action
+from blender_addon.core.errors import RequestError
+from flextraj_backend.synthesis.actions.recipe import ACTIONS_OF_KIND, ActionName, ActionRecipe
 from flextraj_backend.synthesis.backgrounds import BackgroundRecipe, draw_background
 from flextraj_backend.synthesis.cameras import CameraMove, CameraRecipe, draw_camera
 from flextraj_backend.synthesis.characters import CharacterKind, CharacterRecipe, draw_character
 from flextraj_backend.synthesis.lights import LightRecipe, draw_light
 
-_TRIES = 400
 _KINDS = tuple(CharacterKind)
 
 
@@ -110,10 +109,10 @@ def draw_scene(rng: np.random.Generator, options: SceneOptions) -> SceneRecipe:
     """Draw a scene.
 
     Raises:
-        FlexTrajError: no kind of character that may be drawn has one of the actions.
+        RequestError: no kind of character that may be drawn has one of the actions.
     """
     count = 1 + int(rng.choice(len(options.subject_weights), p=_shares(options.subject_weights)))
-    kinds = [_KINDS[int(rng.choice(len(_KINDS), p=_shares(options.kind_weights)))] for _ in range(count)]
+    kinds = _draw_kinds(rng, options, count)
     actions: list[ActionRecipe] = []
     for kind in kinds:
         actions.append(_draw_action(rng, kind, options, {action.name for action in actions}))
@@ -183,23 +182,33 @@ def _draw_characters(
     return tuple(drawn)
 
 
+def _draw_kinds(
+    rng: np.random.Generator, options: SceneOptions, count: int
+) -> list[CharacterKind]:
+    """Draw kinds of character that have one of the actions. Raises RequestError where none has."""
+    weights = [
+        weight if _names_of(kind, options) else 0.0
+        for kind, weight in zip(_KINDS, options.kind_weights, strict=True)
+    ]
+    if sum(weights) <= 0:
+        raise RequestError(
+            f"No kind of character that may be drawn has one of the actions {', '.join(options.actions)}: "
+            "add an action or a kind."
+        )
+    return [_KINDS[int(number)] for number in rng.choice(len(_KINDS), count, p=_shares(weights))]
+
+
+def _names_of(kind: CharacterKind, options: SceneOptions) -> list[ActionName]:
+    return [name for name in ACTIONS_OF_KIND[kind] if not options.actions or name in options.actions]
+
+
 def _draw_action(
     rng: np.random.Generator, kind: CharacterKind, options: SceneOptions, used: set[ActionName]
 ) -> ActionRecipe:
     """Draw an allowed action, one that is not used yet if there is."""
-    found = None
-    for _ in range(_TRIES):
-        action = draw_action(rng, kind)
-        if options.actions and action.name not in options.actions:
-            continue
-        found = action
-        if action.name not in used:
-            return action
-    if found is None:
-        raise FlexTrajError(
-            f"A {kind.value} has none of the actions {', '.join(options.actions)}: add one that it has."
-        )
-    return found
+    names = _names_of(kind, options)
+    names = [name for name in names if name not in used] or names
+    return ActionRecipe.from_seed(names[int(rng.integers(len(names)))], int(rng.integers(1 << 31)))
 
 
 def _draw_placements(

@@ -15,7 +15,13 @@ from numpy.typing import NDArray
 from flextraj_backend.scene_import import quiet_stdout, require_bpy
 from flextraj_backend.synthesis.actions import apply_action
 from flextraj_backend.synthesis.cameras import SENSOR_HEIGHT, camera_poses
-from flextraj_backend.synthesis.characters import Character, CharacterRecipe, add_character
+from flextraj_backend.synthesis.characters import (
+    Character,
+    CharacterRecipe,
+    MeshDetail,
+    add_character,
+    remove_character,
+)
 from flextraj_backend.synthesis.raster_renderer import MeshSurface
 from flextraj_backend.synthesis.scene import Placement, SceneRecipe
 
@@ -28,6 +34,8 @@ LARGEST_CAST = 40
 """Characters that stay built; the one that was unused for longest makes room."""
 _LENGTH_SHARE = 0.75
 """A subject that is longer than high counts as high as this share of its length."""
+_SMALL_PICTURE = 160
+"""Pixels from top to bottom."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +45,6 @@ class Performer:
     Attributes:
         character: its objects.
         collection: that holds them, linked to the scene while it plays.
-        mark: empty, parent of them all, which places it.
         size: height that counts for its placement, metres as built.
         lowest: height of its lowest vertex, metres as built.
         surfaces: colours and shading of its meshes.
@@ -46,7 +53,6 @@ class Performer:
 
     character: Character
     collection: bpy.types.Collection
-    mark: bpy.types.Object
     size: float
     lowest: float
     surfaces: dict[MeshKey, MeshSurface]
@@ -72,7 +78,7 @@ class Stage:
         self.camera.rotation_mode = "QUATERNION"
         self._root.objects.link(self.camera)
         self.scene.camera = self.camera
-        self._performers: OrderedDict[tuple[CharacterRecipe, int], Performer] = OrderedDict()
+        self._performers: OrderedDict[tuple[CharacterRecipe, MeshDetail, int], Performer] = OrderedDict()
 
     @property
     def is_alive(self) -> bool:
@@ -96,7 +102,7 @@ class Stage:
         """
         import bpy
 
-        performers = self._engage(cast_)
+        performers = self._engage(cast_, mesh_detail(recipe))
         known = set(bpy.data.actions)
         self._set_format(recipe)
         try:
@@ -117,37 +123,34 @@ class Stage:
             for action in [action for action in bpy.data.actions if action not in known]:
                 bpy.data.actions.remove(action)
 
-    def _engage(self, cast_: Sequence[CharacterRecipe]) -> tuple[Performer, ...]:
+    def _engage(self, cast_: Sequence[CharacterRecipe], detail: MeshDetail) -> tuple[Performer, ...]:
         """Find or build a cast; a character that appears twice is built twice."""
-        keys = [(character, list(cast_[:index]).count(character)) for index, character in enumerate(cast_)]
+        keys = [
+            (character, detail, list(cast_[:index]).count(character)) for index, character in enumerate(cast_)
+        ]
         for key in keys:
             if key not in self._performers:
-                self._performers[key] = self._build(key[0])
+                self._performers[key] = self._build(key[0], detail)
             self._performers.move_to_end(key)
         while len(self._performers) > max(LARGEST_CAST, len(keys)):
             _, unused = self._performers.popitem(last=False)
             _dismiss(unused)
         return tuple(self._performers[key] for key in keys)
 
-    def _build(self, recipe: CharacterRecipe) -> Performer:
+    def _build(self, recipe: CharacterRecipe, detail: MeshDetail) -> Performer:
         import bpy
 
         from blender_addon.bridge.evaluated_meshes import MeshReader
         from blender_addon.bridge.scene_state import evaluate_frame
         from flextraj_backend.synthesis.mesh_surfaces import read_surface
 
-        character = add_character(self.scene, recipe)
-        objects = [*character.meshes, *([character.armature] if character.armature else [])]
+        character = add_character(self.scene, recipe, detail)
         collection = bpy.data.collections.new(character.name)
         collection.use_fake_user = True  # outlives its absence from the scene
-        mark = bpy.data.objects.new(f"{character.name} Mark", None)
-        collection.objects.link(mark)
-        for ob in objects:
+        for ob in _objects(character):
             for owner in list(ob.users_collection):
                 owner.objects.unlink(ob)
             collection.objects.link(ob)
-            if ob.parent is None:
-                ob.parent = mark
         self._root.children.link(collection)
         try:
             depsgraph = evaluate_frame(self.scene, self.view_layer, 0)
@@ -155,7 +158,7 @@ class Stage:
             states = reader.read(depsgraph)
             vertices = np.concatenate([state.world_vertices() for state in states.values()])
             surfaces = {
-                live.key: read_surface(live, states[live.key].topology)
+                live.key: read_surface(live, states[live.key].topology, character.model.texture)
                 for live in reader.live_meshes(depsgraph)
                 if live.key in states
             }
@@ -164,8 +167,8 @@ class Stage:
         low, high = vertices.min(axis=0), vertices.max(axis=0)
         extent = high - low
         size = max(float(extent[2]), _LENGTH_SHARE * float(extent[:2].max()))
-        poses = {ob.name: tuple(tuple(row) for row in ob.matrix_basis) for ob in objects}
-        return Performer(character, collection, mark, size, float(low[2]), surfaces, poses)
+        poses = {ob.name: tuple(tuple(row) for row in ob.matrix_basis) for ob in _objects(character)}
+        return Performer(character, collection, size, float(low[2]), surfaces, poses)
 
     def _set_format(self, recipe: SceneRecipe) -> None:
         scene = self.scene
@@ -193,20 +196,24 @@ class Stage:
                 self.camera.keyframe_insert(channel, frame=index + 1)
 
 
+def mesh_detail(recipe: SceneRecipe) -> MeshDetail:
+    """Fineness of the characters' meshes that a picture can show."""
+    return MeshDetail.LOW if recipe.height <= _SMALL_PICTURE else MeshDetail.FINE
+
+
 def _place(performer: Performer, placement: Placement) -> None:
     scale = placement.height / max(performer.size, 1e-6)
-    mark = performer.mark
-    mark.scale = (scale, scale, scale)
-    mark.rotation_euler = (0.0, 0.0, radians(placement.yaw))
-    mark.location = (placement.x, placement.y, -scale * performer.lowest)
+    root = performer.character.root
+    root.scale = (scale, scale, scale)
+    root.rotation_euler = (0.0, 0.0, radians(placement.yaw))
+    root.location = (placement.x, placement.y, -scale * performer.lowest)
 
 
 def _reset(performer: Performer) -> None:
     """Take the animation off a performer; it stands as built again."""
     from mathutils import Matrix
 
-    character = performer.character
-    for ob in (*character.meshes, *([character.armature] if character.armature else [])):
+    for ob in _objects(performer.character):
         ob.animation_data_clear()
         ob.matrix_basis = Matrix(performer.poses[ob.name])
         if ob.pose is not None:
@@ -218,14 +225,12 @@ def _dismiss(performer: Performer) -> None:
     """Free everything that a performer holds in Blender."""
     import bpy
 
-    objects = list(performer.collection.objects)
-    blocks: set[bpy.types.ID] = set()
-    for ob in objects:
-        if ob.data is not None:
-            blocks.add(ob.data)
-        blocks.update(slot.material for slot in ob.material_slots if slot.material is not None)
-    bpy.data.batch_remove([performer.collection, *objects])
-    bpy.data.batch_remove([block for block in blocks if block.users == 0])
+    bpy.data.collections.remove(performer.collection)
+    remove_character(performer.character)
+
+
+def _objects(character: Character) -> tuple[bpy.types.Object, ...]:
+    return character.root, character.pivot, *character.meshes
 
 
 _shared: list[Stage] = []

@@ -9,6 +9,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+_MAP_SIDE = 256
+
 
 @dataclass(frozen=True, eq=False)
 class TexturedSurface:
@@ -73,13 +75,11 @@ def look_up_filtered(
 def _bilinear(image: NDArray[np.float32], uv: NDArray[np.floating]) -> NDArray[np.float32]:
     """Interpolate an image that repeats, at uv (P, 2): (P, 3)."""
     height, width = image.shape[:2]
-    x = uv[:, 0] * width - 0.5
-    y = (1.0 - uv[:, 1]) * height - 0.5
-    left, top = np.floor(x).astype(np.intp), np.floor(y).astype(np.intp)
-    right_share = (x - left).astype(np.float32)[:, None]
-    lower_share = (y - top).astype(np.float32)[:, None]
-    columns, next_columns = left % width, (left + 1) % width
-    rows, next_rows = top % height, (top + 1) % height
-    upper = image[rows, columns] * (1 - right_share) + image[rows, next_columns] * right_share
-    lower = image[next_rows, columns] * (1 - right_share) + image[next_rows, next_columns] * right_share
-    return upper * (1 - lower_share) + lower * lower_share
+    count = len(uv)
+    padding = -count % _MAP_SIDE  # OpenCV's maps have two dimensions, both of them short
+    x = np.pad(uv[:, 0] % 1.0 * width - 0.5, (0, padding)).reshape(-1, _MAP_SIDE)
+    y = np.pad((1.0 - uv[:, 1]) % 1.0 * height - 0.5, (0, padding)).reshape(-1, _MAP_SIDE)
+    colors = cv2.remap(
+        image, x.astype(np.float32), y.astype(np.float32), cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP
+    )
+    return colors.reshape(-1, 3)[:count]
