@@ -19,6 +19,7 @@ from flextraj_backend.commands import (
     render,
     sample,
     serve,
+    synthesize,
     train,
     weights,
 )
@@ -40,7 +41,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for module in (demo, sample, conditions, render, serve, train, engines, doctor):
+for module in (demo, sample, conditions, render, serve, synthesize, train, engines, doctor):
     app.command(module.NAME)(module.command)
 app.add_typer(bench.app, name="bench")
 app.add_typer(checkpoint.app, name="checkpoint")

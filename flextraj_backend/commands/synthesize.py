@@ -79,7 +79,7 @@ def command(
 
     Each clip comes with its video, masks, trajectories and prompt, and with the trajectories of other
     characters that perform the same motion. The shards are WebDataset files. Run the same command again to go
-    on after an interruption, or with more --clips to add some: a clip is the same whatever the number of workers.
+    on after an interruption, or with more --clips to add some. The number of workers changes no clip.
     """
     if check is not None:
         _check(check, repair)

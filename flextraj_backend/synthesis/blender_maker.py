@@ -22,7 +22,7 @@ class BlenderClipMaker:
             import bpy  # noqa: F401
         except ImportError as error:
             raise FlexTrajError(
-                f"Blender's Python module, which makes the clips, is missing: run {install_command('blender')}.",
+                f"Clips need Blender's Python module, which is missing: run {install_command('blender')}.",
                 ErrorCode.BACKEND,
             ) from error
         self._settings = settings

@@ -241,16 +241,24 @@ def locked(folder: Path) -> Iterator[None]:
     """Keep other runs out of a folder. Raises FlexTrajError where one is at work there."""
     path = folder / _LOCK
     with contextlib.suppress(OSError, ValueError):
-        pid = int(path.read_text())
-        if pid != os.getpid() and psutil.pid_exists(pid):
+        pid, started = map(int, path.read_text().split())
+        if pid != os.getpid() and _start_of(pid) == started:
             raise RequestError(
                 f"Another run (process {pid}) is making the dataset {folder}: wait for it, or stop it first."
             )
-    write_text(path, str(os.getpid()))
+    write_text(path, f"{os.getpid()} {_start_of(os.getpid())}")
     try:
         yield
     finally:
         path.unlink(missing_ok=True)
+
+
+def _start_of(pid: int) -> int | None:
+    """When a process began, in seconds: numbers of processes are used again. None where there is none."""
+    try:
+        return int(psutil.Process(pid).create_time())
+    except psutil.Error:
+        return None
 
 
 def _check_usable(path: Path, settings: SynthesisSettings) -> None:
@@ -259,7 +267,8 @@ def _check_usable(path: Path, settings: SynthesisSettings) -> None:
     if not path.is_dir():
         raise RequestError(f"{path} is a file: give a folder with -o.")
     if not (path / DESCRIPTION).exists():
-        if any(entry.name not in (_LOCK, LOG) for entry in path.iterdir()):
+        # Hidden files are the system's, or of a run that was killed at its very start.
+        if any(not entry.name.startswith(".") and entry.name != LOG for entry in path.iterdir()):
             raise RequestError(f"{path} holds other files: choose a new or empty folder with -o.")
         return
     name = first_difference(read_description(path).settings, settings)

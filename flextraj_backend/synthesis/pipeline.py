@@ -62,7 +62,7 @@ def synthesize(
                 log.unlink(missing_ok=True)
         reporter.end(progress, _summary(path, progress))
     except FlexTrajError as error:
-        reporter.fail(error.message)
+        reporter.fail(error)
         raise
     return progress
 

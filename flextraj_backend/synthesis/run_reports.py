@@ -10,6 +10,7 @@ from typing import Protocol
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from blender_addon.core.errors import ErrorCode, FlexTrajError
 from flextraj_backend.synthesis.run import SynthesisProgress
 
 
@@ -29,13 +30,13 @@ class RunState(StrEnum):
 
 
 class Reporter(Protocol):
-    """Tells how a run goes. `advance` comes first, `end` last, if the run does not end with an error."""
+    """Tells how a run goes: `advance` again and again, at last `end` or `fail`."""
 
     def advance(self, progress: SynthesisProgress) -> None: ...
 
     def end(self, progress: SynthesisProgress, message: str) -> None: ...
 
-    def fail(self, message: str) -> None:
+    def fail(self, error: FlexTrajError) -> None:
         """Called before an error leaves the command."""
         ...
 
@@ -53,12 +54,13 @@ class JsonReporter:
 
     def end(self, progress: SynthesisProgress, message: str) -> None:
         self._last = progress
-        self._write(RunState.DONE, message)
+        # A program must not take a data set with holes for a whole one.
+        self._write(RunState.ERROR if progress.failed else RunState.DONE, message)
 
-    def fail(self, message: str) -> None:
-        self._write(RunState.ERROR, message)
+    def fail(self, error: FlexTrajError) -> None:
+        self._write(RunState.ERROR, error.message, error.code)
 
-    def _write(self, state: RunState, message: str) -> None:
+    def _write(self, state: RunState, message: str, code: ErrorCode | None = None) -> None:
         last = self._last
         values = {
             "state": state.value,
@@ -69,6 +71,8 @@ class JsonReporter:
             "eta_seconds": None if last.eta_seconds is None else round(last.eta_seconds),
             "message": message,
         }
+        if code is not None:
+            values["code"] = code.value
         self._write_line(json.dumps(values))
 
 
@@ -101,6 +105,6 @@ class BarReporter:
         self._bar.stop()
         self._console.print(message, highlight=False, soft_wrap=True, markup=False)
 
-    def fail(self, message: str) -> None:
+    def fail(self, error: FlexTrajError) -> None:
         # The command line prints the sentence itself.
         self._bar.stop()

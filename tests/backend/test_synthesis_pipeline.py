@@ -199,7 +199,7 @@ def test_two_runs_do_not_write_into_one_folder(run: Run, monkeypatch: pytest.Mon
 
 def test_the_lock_of_a_run_that_is_gone_does_not_lock_the_user_out(run: Run) -> None:
     run.path.mkdir()
-    (run.path / ".running").write_text("999999999")
+    (run.path / ".running").write_text("999999999 1")
     assert run(1).done == 1
 
 

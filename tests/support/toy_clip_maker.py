@@ -20,7 +20,7 @@ NAME = "toy_clip_maker:ToyClipMaker"
 
 
 class ToyClipMaker:
-    """Behaviours: `fail`, `raise`, `die` (lists of clip numbers), `once` (a folder: each misbehaves only once),
+    """Behaviours: `fail`, `raise`, `die` (lists of clip numbers), `once` (a folder: each only once),
     `seconds` (each clip takes), `refuse` (a sentence: no clip can be made).
     """
 
