@@ -16,6 +16,7 @@ from flextraj_backend.commands import (
     demo,
     doctor,
     engines,
+    evaluate,
     render,
     sample,
     serve,
@@ -41,7 +42,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for module in (demo, sample, conditions, render, serve, synthesize, train, engines, doctor):
+for module in (demo, sample, conditions, render, serve, synthesize, train, evaluate, engines, doctor):
     app.command(module.NAME)(module.command)
 app.add_typer(bench.app, name="bench")
 app.add_typer(checkpoint.app, name="checkpoint")

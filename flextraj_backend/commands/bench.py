@@ -84,6 +84,20 @@ def denoise(
         typer.echo(f"Rows written to {denoise_table.write_report(json, report)}")
 
 
+@app.command("tracking")
+def tracking(
+    clips: int = typer.Option(12, "--clips", min=1, max=1000, help="Clips of 9 frames of 72x48."),
+    json: Path | None = typer.Option(None, "--json", help="Also write the rows to this file."),
+) -> None:
+    """Trackers without weights against exact tracks, on small, blurred and noisy clips."""
+    from flextraj_backend.bench.tracking_rows import measure, print_tracking, write_tracking
+
+    rows = measure(clips)
+    print_tracking(rows, clips)
+    if json is not None:
+        typer.echo(f"Rows written to {write_tracking(json, rows)}")
+
+
 def _measure(part: SamplingBench, scene: Path | None) -> list[BenchRow]:
     # Imported only when asked for: the ID video bench needs no bpy.
     name = part.value.replace("-", "_")

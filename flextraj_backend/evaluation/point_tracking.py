@@ -1,18 +1,29 @@
-"""Following points of a video's first frame without weights: chained pyramidal Lucas-Kanade.
+"""Following points of a video's first frame without weights: chained pyramidal Lucas-Kanade on colours.
 
-Small videos are enlarged first, since Lucas-Kanade's windows are of some pixels. A point counts as followed
-while it can be followed back to where it came from (Kalal et al. 2010, forward-backward error).
+Small videos are enlarged first, since Lucas-Kanade's windows are of some pixels. Each step is tried from the
+point's last place and from where its speed leads. A point counts as followed while it can be followed back
+to where it came from (forward-backward error, Kalal et al. 2010). A lost point is looked for again in every
+frame: with the patch around its last place, where its neighbours went and where its speed leads. Neighbours
+are points of a regular grid, so that a point's track does not depend on the other queries.
+`flextraj bench tracking` compares variants.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from blender_addon.core.errors import RequestError
+
+REFERENCE_WIDTH = 480
+"""Distances of the settings are pixels at this width."""
+NEIGHBORS = 12
+MEMORY = 12
+"""A point that was lost for more frames is not looked for any more."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,21 +39,43 @@ class TrackedPoints:
     tracked: NDArray[np.bool_]
 
 
+class Channels(StrEnum):
+    """What Lucas-Kanade compares."""
+
+    GREY = "grey"
+    COLOR = "color"
+
+
+class Reacquisition(StrEnum):
+    """What happens to a lost point."""
+
+    NONE = "none"
+    NEIGHBORS = "neighbors"
+
+
 @dataclass(frozen=True)
 class TrackerSettings:
-    """How points are followed.
+    """How points are followed; distances in pixels of a video enlarged to `REFERENCE_WIDTH`.
 
     Attributes:
-        working_width: videos narrower than this are enlarged to about this width, in pixels.
+        working_width: narrower videos are enlarged to about this width.
         window: side of Lucas-Kanade's window in enlarged pixels.
         levels: pyramid levels above the first.
-        gate: largest forward-backward error, in enlarged pixels at a width of 480; it grows with the width.
+        gate: largest forward-backward error.
+        found_gate: the same for points that are found again.
+        found_difference: largest mean difference of the patches of points found again, in grey levels.
+        grid: spacing of the neighbours.
     """
 
     working_width: int = 480
-    window: int = 31
-    levels: int = 4
-    gate: float = 3.0
+    window: int = 21
+    levels: int = 3
+    gate: float = 6.0
+    found_gate: float = 4.0
+    found_difference: float = 40.0
+    grid: float = 36.0
+    channels: Channels = Channels.COLOR
+    reacquisition: Reacquisition = Reacquisition.NEIGHBORS
 
 
 def track_points(
@@ -63,57 +96,179 @@ def track_points(
         raise RequestError("Points can be followed only in frames of shape (T, H, W, 3) and type uint8.")
     if queries.ndim != 2 or queries.shape[1] != 2 or not np.isfinite(queries).all():
         raise RequestError("The points to follow must be (N, 2) finite pixel positions.")
-    count, height, width = frames.shape[:3]
     points = len(queries)
-    positions = np.repeat(np.asarray(queries, np.float32)[None], count, axis=0)  # (T, N, 2)
-    tracked = np.zeros((count, points), dtype=np.bool_)
-    if not points:
-        return TrackedPoints(positions, tracked)
-    tracked[0] = _inside(positions[0], width, height)
-    scale = max(1.0, settings.working_width / width)
-    gate = settings.gate * width * scale / 480
-    enlarged = [_prepare(frame, scale) for frame in frames]
-    for index in range(1, count):
-        alive = np.flatnonzero(tracked[index - 1])
-        positions[index] = positions[index - 1]
+    height, width = frames.shape[1:3]
+    neighbors = _grid(width, height, settings.grid * width / REFERENCE_WIDTH)
+    if settings.reacquisition is Reacquisition.NONE:
+        neighbors = neighbors[:0]
+    tracker = _Tracker(frames, np.concatenate([np.asarray(queries, np.float32), neighbors]), points, settings)
+    for frame in range(1, len(frames)):
+        tracker.follow(frame)
+        if settings.reacquisition is Reacquisition.NEIGHBORS:
+            tracker.find_again(frame)
+    return TrackedPoints(tracker.positions[:, :points], tracker.tracked[:, :points])
+
+
+class _Tracker:
+    """Tracks under way: queries first, then their neighbours."""
+
+    def __init__(
+        self,
+        frames: NDArray[np.uint8],
+        starts: NDArray[np.float32],
+        queries: int,
+        settings: TrackerSettings,
+    ) -> None:
+        count, self.height, self.width = frames.shape[:3]
+        self.settings = settings
+        self.queries = queries
+        self.scale = max(1.0, settings.working_width / self.width)
+        self.unit = self.width * self.scale / REFERENCE_WIDTH
+        self.pictures = [self._prepare(frame) for frame in frames]
+        self.positions = np.repeat(starts[None], count, axis=0)  # (T, N, 2)
+        self.tracked = np.zeros(self.positions.shape[:2], dtype=np.bool_)
+        self.tracked[0] = self._inside(starts)
+        self.last = np.zeros(len(starts), dtype=np.intp)  # the frame in which each was seen last
+
+    def follow(self, frame: int) -> None:
+        """Move the points that were seen in the frame before."""
+        self.positions[frame] = self.positions[frame - 1]
+        alive = np.flatnonzero(self.tracked[frame - 1])
         if not alive.size:
-            continue
-        start = (positions[index - 1, alive] * scale - 0.5).astype(np.float32)
-        end, found = _flow(enlarged[index - 1], enlarged[index], start, settings)
-        back, returned = _flow(enlarged[index], enlarged[index - 1], end, settings)
-        error = np.linalg.norm(back - start, axis=1)
-        moved = ((end + 0.5) / scale).astype(np.float32)
-        good = found & returned & (error < gate) & _inside(moved, width, height)
-        positions[index, alive[good]] = moved[good]
-        tracked[index, alive[good]] = True
-    return TrackedPoints(positions, tracked)
+            return
+        start = self.positions[frame - 1, alive]
+        end, error = self._flow(frame - 1, frame, start, None, self.settings.levels)
+        if frame > 1:
+            guess = 2 * start - self.positions[frame - 2, alive]
+            other, other_error = self._flow(frame - 1, frame, start, guess, 1)
+            better = other_error < error
+            end[better], error[better] = other[better], other_error[better]
+        good = error < self.settings.gate * self.unit
+        self._accept(frame, alive[good], end[good])
+
+    def find_again(self, frame: int) -> None:
+        """Look for the queries that are not seen in this frame."""
+        lost = np.flatnonzero(~self.tracked[frame, : self.queries])
+        lost = lost[self.tracked[0, lost] & (frame - self.last[lost] <= MEMORY)]
+        if not lost.size:
+            return
+        guesses = self._guesses(lost, frame)  # (G, L, 2)
+        sources = self.last[lost]
+        found = np.zeros((len(lost), 2), dtype=np.float32)
+        cost = np.full(len(lost), np.inf)
+        for source in np.unique(sources):
+            chosen = np.flatnonzero(sources == source)
+            start = np.tile(self.positions[source, lost[chosen]], (len(guesses), 1))
+            end, error = self._flow(source, frame, start, guesses[:, chosen].reshape(-1, 2), 1)
+            difference = self._patch_difference(source, start, frame, end)
+            good = (error < self.settings.found_gate * self.unit) & (
+                difference < self.settings.found_difference
+            )
+            costs = np.where(good, difference, np.inf).reshape(len(guesses), -1)  # (G, l)
+            best = costs.argmin(axis=0)
+            columns = np.arange(len(chosen))
+            found[chosen] = end.reshape(len(guesses), -1, 2)[best, columns]
+            cost[chosen] = costs[best, columns]
+        good = np.isfinite(cost)
+        self._accept(frame, lost[good], found[good])
+
+    def _guesses(self, lost: NDArray[np.intp], frame: int) -> NDArray[np.float32]:
+        """Where lost points may be: by speed, by their neighbours' median and by their nearest neighbour."""
+        last = self.last[lost]
+        place = self.positions[last, lost]
+        speed = np.where((last > 0)[:, None], place - self.positions[np.maximum(last - 1, 0), lost], 0)
+        guesses = [place + speed * (frame - last)[:, None]]
+        seen = np.flatnonzero(self.tracked[frame, self.queries :]) + self.queries
+        if seen.size:
+            start = self.positions[0]
+            distance = np.linalg.norm(start[lost][:, None] - start[seen][None], axis=2)  # (L, S)
+            nearest = seen[np.argsort(distance, axis=1)[:, :NEIGHBORS]]  # (L, K)
+            moved = self.positions[frame, nearest] - start[nearest]  # (L, K, 2)
+            guesses += [start[lost] + np.median(moved, axis=1), start[lost] + moved[:, 0]]
+        return np.stack(guesses).astype(np.float32)
+
+    def _flow(
+        self,
+        source: int,
+        target: int,
+        start: NDArray[np.float32],
+        guess: NDArray[np.float32] | None,
+        levels: int,
+    ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+        """Follow (N, 2) points from one frame into another: their ends and their forward-backward errors."""
+        begin = self._enlarge(start)
+        first, second = self.pictures[source], self.pictures[target]
+        end, found = self._lucas_kanade(
+            first, second, begin, begin if guess is None else self._enlarge(guess), levels
+        )
+        back, returned = self._lucas_kanade(second, first, end, end if guess is None else begin, levels)
+        error = np.linalg.norm(back - begin, axis=1).astype(np.float64)
+        places = ((end + 0.5) / self.scale).astype(np.float32)
+        error[~(found & returned & self._inside(places))] = np.inf
+        return places, error
+
+    def _lucas_kanade(
+        self,
+        source: NDArray[np.uint8],
+        target: NDArray[np.uint8],
+        points: NDArray[np.float32],
+        guess: NDArray[np.float32],
+        levels: int,
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        end, status, _ = cv2.calcOpticalFlowPyrLK(
+            source,
+            target,
+            points[:, None],
+            guess[:, None].copy(),
+            winSize=(self.settings.window, self.settings.window),
+            maxLevel=levels,
+            criteria=(cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 15, 0.02),
+            flags=cv2.OPTFLOW_USE_INITIAL_FLOW,
+            minEigThreshold=1e-6,
+        )
+        return end[:, 0].astype(np.float32), status[:, 0] > 0
+
+    def _patch_difference(
+        self, source: int, start: NDArray[np.float32], target: int, end: NDArray[np.float32]
+    ) -> NDArray[np.float64]:
+        """Mean absolute difference of the patches around (N, 2) points of two frames, in grey levels."""
+        offsets = np.linspace(-8, 8, 5) * self.unit
+        grid = np.stack(np.meshgrid(offsets, offsets), axis=-1).reshape(-1, 2)  # (25, 2)
+
+        def patches(frame: int, points: NDArray[np.float32]) -> NDArray[np.float32]:
+            places = (self._enlarge(points)[:, None] + grid).astype(np.float32)  # (N, 25, 2)
+            picture = self.pictures[frame]
+            sampled = cv2.remap(
+                picture, places[..., 0], places[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+            )
+            return sampled.astype(np.float32).reshape(len(points), -1)
+
+        return np.abs(patches(source, start) - patches(target, end)).mean(axis=1).astype(np.float64)
+
+    def _prepare(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        picture = frame
+        if self.scale > 1:
+            size = (round(self.width * self.scale), round(self.height * self.scale))
+            picture = cv2.resize(picture, size, interpolation=cv2.INTER_CUBIC)
+        if self.settings.channels is Channels.GREY:
+            picture = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+        return np.ascontiguousarray(picture, dtype=np.uint8)
+
+    def _enlarge(self, points: NDArray[np.float32]) -> NDArray[np.float32]:
+        return (points * self.scale - 0.5).astype(np.float32)
+
+    def _inside(self, points: NDArray[np.float32]) -> NDArray[np.bool_]:
+        return ((points >= 0) & (points < (self.width, self.height))).all(axis=1)
+
+    def _accept(self, frame: int, points: NDArray[np.intp], places: NDArray[np.float32]) -> None:
+        self.positions[frame, points] = places
+        self.tracked[frame, points] = True
+        self.last[points] = frame
 
 
-def _prepare(frame: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:
-    if scale > 1:
-        size = (round(frame.shape[1] * scale), round(frame.shape[0] * scale))
-        frame = cv2.resize(frame, size, interpolation=cv2.INTER_CUBIC).astype(np.uint8)
-    return frame
-
-
-def _flow(
-    source: NDArray[np.uint8],
-    target: NDArray[np.uint8],
-    points: NDArray[np.float32],
-    settings: TrackerSettings,
-) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    end, status, _ = cv2.calcOpticalFlowPyrLK(
-        source,
-        target,
-        points[:, None],
-        None,  # pyright: ignore[reportCallIssue, reportArgumentType]
-        winSize=(settings.window, settings.window),
-        maxLevel=settings.levels,
-        criteria=(cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 30, 0.01),
-        minEigThreshold=1e-5,
+def _grid(width: int, height: int, spacing: float) -> NDArray[np.float32]:
+    """Points (N, 2) of a regular grid over the picture."""
+    columns, rows = np.meshgrid(
+        np.arange(spacing / 2, width, spacing), np.arange(spacing / 2, height, spacing)
     )
-    return end[:, 0], status[:, 0] > 0
-
-
-def _inside(points: NDArray[np.float32], width: int, height: int) -> NDArray[np.bool_]:
-    return ((points >= 0) & (points < (width, height))).all(axis=1)
+    return np.stack([columns.ravel(), rows.ravel()], axis=1).astype(np.float32)
