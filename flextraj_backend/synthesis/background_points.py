@@ -53,7 +53,8 @@ def choose_background_points(
         count: how many; fewer where almost nothing of the background is seen.
     """
     first = count if len(views) == 1 else round(_FIRST_FRAME_SHARE * count)
-    shares = [first, *(len(part) for part in np.array_split(np.arange(count - first), max(1, len(views) - 1)))]
+    later = np.array_split(np.arange(count - first), max(1, len(views) - 1))
+    shares = [first, *(len(part) for part in later)]
     places, colors = [np.empty((0, 3))], [np.empty((0, 3), np.uint8)]
     for view, share in zip(views, shares, strict=False):
         seen = view.background
@@ -75,9 +76,7 @@ def choose_background_points(
     return BackgroundPoints(np.concatenate(places), np.concatenate(colors))
 
 
-def _spread(
-    sample: NDArray[np.intp], width: int, count: int, rng: np.random.Generator
-) -> NDArray[np.intp]:
+def _spread(sample: NDArray[np.intp], width: int, count: int, rng: np.random.Generator) -> NDArray[np.intp]:
     """Choose `count` of the samples (row * width + column), evenly over the picture: their indices."""
     if len(sample) == 0 or count == 0:
         return np.empty(0, np.intp)

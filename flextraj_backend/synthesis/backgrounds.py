@@ -89,7 +89,7 @@ def draw_background(rng: np.random.Generator) -> BackgroundRecipe:
     """Draw a background whose ground differs from its walls."""
     names = [str(name) for name in rng.choice(list(_FAMILIES), 2, replace=False)]
     surroundings = Surroundings.ROOM if rng.random() < 0.55 else Surroundings.OPEN_AIR
-    ground = _draw_texture(rng, names[0], float(rng.uniform(1.8, 3.6)))
+    ground = _draw_texture(rng, names[0], float(rng.uniform(2.4, 4.8)))
     wall = _draw_texture(rng, names[1], float(rng.uniform(1.8, 3.6)))
     if surroundings is Surroundings.OPEN_AIR:
         name, zenith, horizon = _SKIES[int(rng.integers(len(_SKIES)))]

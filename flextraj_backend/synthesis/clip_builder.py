@@ -20,10 +20,11 @@ from flextraj_backend.synthesis.background_points import (
 from flextraj_backend.synthesis.backgrounds import background_surfaces
 from flextraj_backend.synthesis.characters import CharacterRecipe
 from flextraj_backend.synthesis.clip import ClipRecord, PerformerRecord, SyntheticClip
+from flextraj_backend.synthesis.cycles_renderer import render_frames
 from flextraj_backend.synthesis.performance import Performance, perform
 from flextraj_backend.synthesis.prompts import describe_scene
 from flextraj_backend.synthesis.raster_renderer import SAMPLES, LitMesh, shade
-from flextraj_backend.synthesis.scene import SceneRecipe
+from flextraj_backend.synthesis.scene import Renderer, SceneRecipe
 from flextraj_backend.synthesis.stage import Performer, shared_stage
 from flextraj_backend.synthesis.textures import TexturedSurface
 from flextraj_backend.synthesis.zbuffer import Fragments, nearest_fragments, supersampled
@@ -51,15 +52,21 @@ def build_clip(
         FlexTrajError: a character or an action cannot be built.
     """
     background = background_surfaces(recipe.background, texture_size(recipe))
-    performance, performers = _play(recipe, recipe.characters)
-    frames, segments, points = _picture(recipe, performance, background)
+    stage = shared_stage()
+    traced = None
+    with stage.playing(recipe, recipe.characters) as performers:
+        performance = perform(stage, recipe, performers)
+        if recipe.renderer is Renderer.CYCLES:
+            traced = render_frames(stage.scene, recipe.frames, background, recipe.light)
+    frames, segments, points = _picture(recipe, performance, background, traced)
     silhouette = segments[0][None] == np.arange(1, len(performance.names) + 1)[:, None, None]
     if len(points.places):
         silhouette = np.concatenate([silhouette, segments[:1] == 0])
     other_sets = []
     other_records = []
     for cast in others:
-        other, other_performers = _play(recipe, cast)
+        with stage.playing(recipe, cast) as other_performers:
+            other = perform(stage, recipe, other_performers)
         other_sets.append(_trajectories(recipe, other, points, background, None))
         other_records.append(_performer_records(recipe, cast, other_performers))
     return SyntheticClip(
@@ -94,21 +101,21 @@ def texture_size(recipe: SceneRecipe) -> int:
     return int(2 ** np.clip(np.ceil(np.log2(2 * recipe.height)), 7, 10))
 
 
-def _play(
-    recipe: SceneRecipe, cast: Sequence[CharacterRecipe]
-) -> tuple[Performance, tuple[Performer, ...]]:
-    stage = shared_stage()
-    with stage.playing(recipe, cast) as performers:
-        return perform(stage, recipe, performers), performers
-
-
 def _picture(
-    recipe: SceneRecipe, performance: Performance, background: Sequence[TexturedSurface]
+    recipe: SceneRecipe,
+    performance: Performance,
+    background: Sequence[TexturedSurface],
+    traced: NDArray[np.uint8] | None,
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8], BackgroundPoints]:
-    """Render every frame with its masks, and choose the background's points where it is seen."""
+    """Draw every frame's masks, choose the background's points where it is seen, and shade the frames.
+
+    Args:
+        traced: (T, H, W, 3) finished frames, None = shade them here.
+    """
     scenery = _occluders(background)
-    segment_of_mesh = np.array([*(1 + np.array(performance.segment_of_mesh)), *([0] * len(scenery))], np.uint8)
-    frames = np.empty((recipe.frames, recipe.height, recipe.width, 3), np.uint8)
+    segment_of_mesh = np.zeros(len(performance.surfaces) + len(scenery), np.uint8)
+    segment_of_mesh[: len(performance.surfaces)] = 1 + np.array(performance.segment_of_mesh)
+    frames = np.empty((recipe.frames, recipe.height, recipe.width, 3), np.uint8) if traced is None else traced
     segments = np.zeros(frames.shape[:3], np.uint8)
     later = {recipe.frames // 2, recipe.frames - 1} - {0}
     views = []
@@ -119,8 +126,9 @@ def _picture(
         nearest[fragments.sample] = segment_of_mesh[fragments.mesh]
         middle = SAMPLES // 2
         segments[index] = nearest.reshape(fine.height, fine.width)[middle::SAMPLES, middle::SAMPLES]
-        lit = [LitMesh(*pair) for pair in zip(meshes, performance.surfaces, strict=True)]
-        frames[index] = shade(fine, fragments, lit, background, recipe.light)
+        if traced is None:
+            lit = [LitMesh(*pair) for pair in zip(meshes, performance.surfaces, strict=True)]
+            frames[index] = shade(fine, fragments, lit, background, recipe.light)
         if index == 0 or index in later:
             views.append(View(fine, _behind(fragments, len(meshes))))
     rng = np.random.default_rng([recipe.seed, 1])

@@ -31,9 +31,7 @@ class MaterialAlbedo:
 
     of_triangle: NDArray[np.float32]
 
-    def linear(
-        self, triangle: NDArray[np.integer], barycentric: NDArray[np.floating]
-    ) -> NDArray[np.float32]:
+    def linear(self, triangle: NDArray[np.integer], barycentric: NDArray[np.floating]) -> NDArray[np.float32]:
         """See `Albedo`."""
         return self.of_triangle[triangle]
 
@@ -54,18 +52,14 @@ class SolidAlbedo:
     triangles: NDArray[np.integer]
     materials: NDArray[np.integer]
 
-    def linear(
-        self, triangle: NDArray[np.integer], barycentric: NDArray[np.floating]
-    ) -> NDArray[np.float32]:
+    def linear(self, triangle: NDArray[np.integer], barycentric: NDArray[np.floating]) -> NDArray[np.float32]:
         """See `Albedo`."""
         corners = self.rest[self.triangles[triangle]]  # (P, 3 corners, 3)
         places = np.einsum("cp,pcd->pd", barycentric.astype(np.float32), corners)
         return self.texture.colors(places, self.materials[triangle])
 
 
-def read_surface(
-    live: LiveMesh, topology: MeshTopology, texture: SurfaceTexture | None
-) -> MeshSurface:
+def read_surface(live: LiveMesh, topology: MeshTopology, texture: SurfaceTexture | None) -> MeshSurface:
     """Read a rendered mesh while its depsgraph is alive.
 
     Args:
@@ -86,9 +80,7 @@ def read_surface(
         original = cast("bpy.types.Mesh", cast("bpy.types.Object", live.source.original).data)
         rest = read_positions(original)
         albedo = SolidAlbedo(texture, rest, topology.triangles, topology.triangle_materials)
-    return MeshSurface(
-        albedo, is_smooth[face], shadow.triangle, shadow.barycentric
-    )
+    return MeshSurface(albedo, is_smooth[face], shadow.triangle, shadow.barycentric)
 
 
 def read_albedo(live: LiveMesh, topology: MeshTopology) -> Albedo:

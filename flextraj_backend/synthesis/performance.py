@@ -52,9 +52,7 @@ class Performance:
     color: NDArray[np.uint8]
 
 
-def perform(
-    stage: Stage, recipe: SceneRecipe, performers: Sequence[Performer]
-) -> Performance:
+def perform(stage: Stage, recipe: SceneRecipe, performers: Sequence[Performer]) -> Performance:
     """Follow points on what is on the stage (see `Stage.playing`)."""
     from blender_addon.bridge.evaluated_meshes import MeshReader
     from blender_addon.bridge.occluders import occluder_meshes

@@ -32,9 +32,7 @@ _CONTACT_HEIGHT = 0.16
 class Albedo(Protocol):
     """The colour of a mesh's surface."""
 
-    def linear(
-        self, triangle: NDArray[np.integer], barycentric: NDArray[np.floating]
-    ) -> NDArray[np.float32]:
+    def linear(self, triangle: NDArray[np.integer], barycentric: NDArray[np.floating]) -> NDArray[np.float32]:
         """Linear RGB (P, 3) at points given by their triangle (P,) and its corners' weights (3, P)."""
         ...
 
@@ -113,9 +111,7 @@ def cast_shadows(subjects: Sequence[LitMesh], light: LightRecipe) -> GroundShado
     return GroundShadows(np.exp(-1.6 * blurred[0]), 0.35 + 0.65 * np.exp(-1.0 * blurred[1]))
 
 
-def _splat(
-    grid: NDArray[np.float32], points: NDArray[np.floating], weights: NDArray[np.float32]
-) -> None:
+def _splat(grid: NDArray[np.float32], points: NDArray[np.floating], weights: NDArray[np.float32]) -> None:
     cell = np.floor((points + _SHADOW_REACH) / _SHADOW_CELL).astype(np.intp)
     inside = ((cell >= 0) & (cell < _SHADOW_CELLS)).all(axis=1)
     flat = cell[inside, 1] * _SHADOW_CELLS + cell[inside, 0]
@@ -167,9 +163,7 @@ def shade(
     return encode_srgb(np.minimum(blocks, 1.0).mean(axis=(1, 3)))
 
 
-def background_albedo(
-    camera: CameraFrame, seen: Fragments, surface: TexturedSurface
-) -> NDArray[np.float32]:
+def background_albedo(camera: CameraFrame, seen: Fragments, surface: TexturedSurface) -> NDArray[np.float32]:
     """Unlit linear RGB (P, 3) of a background surface where a camera sees it."""
     uv = np.einsum("cp,pcd->pd", seen.barycentric, surface.uv[surface.triangles[seen.triangle]])
     normal = _face_normals(surface.vertices, surface.triangles)[seen.triangle]

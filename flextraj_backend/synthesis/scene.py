@@ -140,7 +140,7 @@ def draw_scene(rng: np.random.Generator, options: SceneOptions) -> SceneRecipe:
     )
 
 
-_HEIGHT_SHARES = ((0.52, 0.78), (0.48, 0.64), (0.42, 0.56))
+_HEIGHT_SHARES = ((0.55, 0.80), (0.50, 0.66), (0.45, 0.58))
 """Height of the subjects in picture heights, for one, two and three of them."""
 _TARGET_HEIGHT = 0.47
 """Where the camera looks, in body heights above the ground."""
@@ -161,7 +161,7 @@ def _draw_characters(
     options: SceneOptions,
     taken: tuple[CharacterRecipe, ...],
 ) -> tuple[CharacterRecipe, ...]:
-    """Draw one of the options' characters for each kind: none of `taken` and none twice, if there are enough."""
+    """Draw an allowed character for each kind: none of `taken` and none twice, if there are enough."""
     drawn: list[CharacterRecipe] = []
     for kind in kinds:
         numbers = rng.permutation(options.characters)
@@ -182,9 +182,7 @@ def _draw_characters(
     return tuple(drawn)
 
 
-def _draw_kinds(
-    rng: np.random.Generator, options: SceneOptions, count: int
-) -> list[CharacterKind]:
+def _draw_kinds(rng: np.random.Generator, options: SceneOptions, count: int) -> list[CharacterKind]:
     """Draw kinds of character that have one of the actions. Raises RequestError where none has."""
     weights = [
         weight if _names_of(kind, options) else 0.0
@@ -236,7 +234,7 @@ def _draw_placements(
 _KIND_HEIGHTS = {
     CharacterKind.HUMANOID: (0.92, 1.08),
     CharacterKind.CREATURE: (0.75, 1.0),
-    CharacterKind.BLOCKOUT: (0.5, 0.8),
+    CharacterKind.BLOCKOUT: (0.72, 1.0),
 }
 
 

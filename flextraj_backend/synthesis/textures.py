@@ -38,9 +38,7 @@ class TexturedSurface:
         levels = [self.image]
         while min(levels[-1].shape[:2]) >= 8:
             height, width = levels[-1].shape[:2]
-            levels.append(
-                cv2.resize(levels[-1], (width // 2, height // 2), interpolation=cv2.INTER_AREA)
-            )
+            levels.append(cv2.resize(levels[-1], (width // 2, height // 2), interpolation=cv2.INTER_AREA))
         return tuple(levels)
 
 
