@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -22,55 +22,108 @@ _SPEED_WINDOW = 20
 _MODEL, _STEPS, _DATA, _CHECKS = "What is trained", "Steps", "Data", "Validation and checkpoints"
 
 
-def _option(text: str, panel: str, *names: str, **more: Any) -> Any:
-    """An option whose default is the settings': None here, so that a --config file can give it."""
-    return typer.Option(None, *names, help=text, rich_help_panel=panel, show_default=False, **more)
+def _option(text: str, panel: str, *names: str) -> Any:
+    """An option without a default of its own: it may be in the --config file, and the settings have one."""
+    return typer.Option(*names, help=text, rich_help_panel=panel, show_default=False)
 
 
 def command(
-    base: str = _option("Engine, or folder of a CogVideoX or Wan model.", _MODEL),
-    data: Path = _option("Dataset folder of 'flextraj synthesize'.", _DATA),
-    run: Path = _option("Folder of the run.", _MODEL, "-o", "--output"),
-    config: Path = _option("TOML file with any of these settings; options win.", _MODEL),
-    curriculum: str = _option("Bundled curriculum or TOML file. [annealing]", _STEPS),
-    injection: str = _option("concat or controlnet. [concat]", _MODEL),
-    rank: int = _option("Of the LoRA. [64]", _MODEL),
-    alpha: float = _option("The LoRA is scaled by alpha / rank. [the rank]", _MODEL),
-    control_blocks: int = _option("Copied blocks of --injection controlnet.", _MODEL),
-    ablation: str = _option("none, no_traj_id, no_seg_id or no_color. [none]", _MODEL),
-    precision: str = _option("bf16, fp32 or fp16. [bf16]", _MODEL),
-    gradient_checkpointing: bool = _option("Less memory, a third more time.", _MODEL, is_flag=True),
-    steps: int = _option("Of the run; the stages are scaled to it. [the curriculum's]", _STEPS),
-    batch: int = _option("Samples of one process in one forward. [4]", _STEPS),
-    accumulate: int = _option("Forwards of one step. [1]", _STEPS),
-    learning_rate: float = _option("The largest of the stages'. [the curriculum's]", _STEPS, "--lr"),
-    schedule: str = _option("constant or cosine. [constant]", _STEPS),
-    warmup: int = _option("Steps until the learning rate is reached. [0]", _STEPS),
-    optimizer: str = _option("adamw or adam. [adamw]", _STEPS),
-    weight_decay: float = _option("[1e-4 CogVideoX, 0.01 Wan]", _STEPS),
-    beta1: float = _option("Of the optimizer. [0.9]", _STEPS),
-    beta2: float = _option("Of the optimizer. [0.95]", _STEPS),
-    clip: float = _option("Largest norm of the gradient. [1]", _STEPS),
-    ema: float = _option("Decay of a moving average of the control; 0: none. [0]", _STEPS),
-    seed: int = _option("Same settings and seed, same losses. [0]", _STEPS),
-    image_noise: bool = _option(
-        "Noise on CogVideoX's photo, as the authors'. [on]", _DATA, "--image-noise/--no-image-noise"
-    ),
-    image_dropout: float = _option("Probability that a step sees no photo. [0.05]", _DATA),
-    condition_variants: int = _option(
-        "Choices of each clip whose encoded conditions are kept; 0: always new ones. [0]", _DATA
-    ),
-    encode_batch: int = _option("Videos that the VAE encodes together. [4]", _DATA),
-    cache: Path = _option("Folder of encoded videos. [in the dataset's]", _DATA),
-    cache_limit_gb: float = _option("The cache stops growing there. [50]", _DATA),
-    loaders: int = _option("Threads that read ahead. [1]", _DATA),
-    validation_clips: int = _option("Clips held out of the training. [8]", _CHECKS),
-    validate_every: int = _option("Steps between validation losses; 0: at the end. [500]", _CHECKS),
-    sample_every: int = _option("Steps between sampled videos; 0: none. [0]", _CHECKS),
-    sample_steps: int = _option("Denoising steps of sampled videos. [20]", _CHECKS),
-    checkpoint_every: int = _option("Steps between checkpoints; 0: at the end. [500]", _CHECKS),
-    keep_checkpoints: int = _option("The last ones that stay, beside the best. [2]", _CHECKS),
-    resume: bool = _option("Go on from the run's last checkpoint.", _CHECKS, is_flag=True),
+    base: Annotated[str | None, _option("Engine, or folder of a CogVideoX or Wan model.", _MODEL)] = None,
+    data: Annotated[Path | None, _option("Dataset folder of 'flextraj synthesize'.", _DATA)] = None,
+    run: Annotated[Path | None, _option("Folder of the run.", _MODEL, "-o", "--output")] = None,
+    config: Annotated[
+        Path | None, _option("TOML file with any of these settings; options win.", _MODEL)
+    ] = None,
+    curriculum: Annotated[
+        str | None, _option("Bundled curriculum or TOML file. Default: annealing.", _STEPS)
+    ] = None,
+    injection: Annotated[str | None, _option("concat or controlnet. Default: concat.", _MODEL)] = None,
+    rank: Annotated[int | None, _option("Of the LoRA. Default: 64.", _MODEL)] = None,
+    alpha: Annotated[
+        float | None, _option("The LoRA is scaled by alpha / rank. Default: the rank.", _MODEL)
+    ] = None,
+    control_blocks: Annotated[int | None, _option("Copied blocks of --injection controlnet.", _MODEL)] = None,
+    ablation: Annotated[
+        str | None, _option("none, no_traj_id, no_seg_id or no_color. Default: none.", _MODEL)
+    ] = None,
+    precision: Annotated[str | None, _option("bf16, fp32 or fp16. Default: bf16.", _MODEL)] = None,
+    gradient_checkpointing: Annotated[
+        bool | None, _option("Less memory, a third more time.", _MODEL, "--gradient-checkpointing")
+    ] = None,
+    steps: Annotated[
+        int | None, _option("Of the run; the stages are scaled to it. Default: the curriculum's.", _STEPS)
+    ] = None,
+    batch: Annotated[
+        int | None, _option("Samples of one process in one forward. Default: 4.", _STEPS)
+    ] = None,
+    accumulate: Annotated[int | None, _option("Forwards of one step. Default: 1.", _STEPS)] = None,
+    learning_rate: Annotated[
+        float | None, _option("The largest of the stages'. Default: the curriculum's.", _STEPS, "--lr")
+    ] = None,
+    schedule: Annotated[str | None, _option("constant or cosine. Default: constant.", _STEPS)] = None,
+    warmup: Annotated[
+        int | None, _option("Steps until the learning rate is reached. Default: 0.", _STEPS)
+    ] = None,
+    optimizer: Annotated[str | None, _option("adamw or adam. Default: adamw.", _STEPS)] = None,
+    weight_decay: Annotated[float | None, _option("Default: 1e-4 CogVideoX, 0.01 Wan.", _STEPS)] = None,
+    beta1: Annotated[float | None, _option("Of the optimizer. Default: 0.9.", _STEPS)] = None,
+    beta2: Annotated[float | None, _option("Of the optimizer. Default: 0.95.", _STEPS)] = None,
+    clip: Annotated[float | None, _option("Largest norm of the gradient. Default: 1.", _STEPS)] = None,
+    ema: Annotated[
+        float | None, _option("Decay of a moving average of the control; 0: none. Default: 0.", _STEPS)
+    ] = None,
+    seed: Annotated[int | None, _option("Same settings and seed, same losses. Default: 0.", _STEPS)] = None,
+    image_noise: Annotated[
+        bool | None,
+        _option(
+            "Noise on CogVideoX's photo, as the authors'. Default: on.",
+            _DATA,
+            "--image-noise/--no-image-noise",
+        ),
+    ] = None,
+    image_dropout: Annotated[
+        float | None, _option("Probability that a step sees no photo. Default: 0.05.", _DATA)
+    ] = None,
+    condition_variants: Annotated[
+        int | None,
+        _option(
+            "Choices of each clip whose encoded conditions are kept; 0: always new ones. Default: 0.", _DATA
+        ),
+    ] = None,
+    encode_batch: Annotated[
+        int | None, _option("Videos that the VAE encodes together. Default: 4.", _DATA)
+    ] = None,
+    cache: Annotated[
+        Path | None, _option("Folder of encoded videos. Default: in the dataset's.", _DATA)
+    ] = None,
+    cache_limit_gb: Annotated[
+        float | None, _option("The cache stops growing there. Default: 50.", _DATA)
+    ] = None,
+    loaders: Annotated[int | None, _option("Threads that read ahead. Default: 1.", _DATA)] = None,
+    validation_clips: Annotated[
+        int | None, _option("Clips held out of the training. Default: 8.", _CHECKS)
+    ] = None,
+    validate_every: Annotated[
+        int | None, _option("Steps between validation losses; 0: at the end. Default: 500.", _CHECKS)
+    ] = None,
+    sample_every: Annotated[
+        int | None, _option("Steps between sampled videos; 0: none. Default: 0.", _CHECKS)
+    ] = None,
+    sample_clips: Annotated[
+        int | None, _option("Held-out clips that are sampled. Default: 2.", _CHECKS)
+    ] = None,
+    sample_steps: Annotated[
+        int | None, _option("Denoising steps of sampled videos. Default: 20.", _CHECKS)
+    ] = None,
+    checkpoint_every: Annotated[
+        int | None, _option("Steps between checkpoints; 0: at the end. Default: 500.", _CHECKS)
+    ] = None,
+    keep_checkpoints: Annotated[
+        int | None, _option("The last ones that stay, beside the best. Default: 2.", _CHECKS)
+    ] = None,
+    resume: Annotated[
+        bool | None, _option("Go on from the run's last checkpoint.", _CHECKS, "--resume")
+    ] = None,
 ) -> None:
     """Train the control on a base model that stays as it is.
 
@@ -91,7 +144,7 @@ def command(
 
     console = Console(stderr=True)
     first = os.environ.get("RANK", "0") == "0"
-    with _progress_bar(console) as progress:
+    with _progress_bar(console, shown=first) as progress:
         bar = _StepBar(progress)
         result = train(settings, bar.step if first else None, bar.prepared if first else None)
     if first:
@@ -122,7 +175,7 @@ class _StepBar:
         )
 
 
-def _progress_bar(console: Console) -> Progress:
+def _progress_bar(console: Console, *, shown: bool) -> Progress:
     return Progress(
         TextColumn("{task.description:>16}"),
         BarColumn(),
@@ -130,4 +183,5 @@ def _progress_bar(console: Console) -> Progress:
         TextColumn("{task.fields[detail]}"),
         TimeRemainingColumn(),
         console=console,
+        disable=not shown,
     )

@@ -51,8 +51,8 @@ class TrainLog:
                 if isinstance(number, (int, float)) and not isinstance(number, bool) and key != "step":
                     self._scalar("/".join(filter(None, (name, key, inner))), number, record["step"])
 
-    def video(self, name: str, frames: NDArray[np.uint8], fps: float, step: int) -> None:
-        """A sampled video, (T, H, W, 3) uint8, as TensorBoard shows them: a strip of its frames."""
+    def video(self, name: str, frames: NDArray[np.uint8], step: int) -> None:
+        """A sampled video, (T, H, W, 3) uint8, as a strip of its frames."""
         strip = np.concatenate(list(frames), axis=1)
         self._board.add_image(f"samples/{name}", strip, step, dataformats="HWC")
 

@@ -76,7 +76,7 @@ class TrainSettings:
         loaders: threads that read clips and draw conditioning videos ahead.
         validation_clips: clips held out of the training; validate_every, sample_every, checkpoint_every: in
             steps, 0: never.
-        sample_steps: denoising steps of sampled videos.
+        sample_clips: held-out clips that are sampled for each of four tasks; sample_steps: denoising steps.
         keep_checkpoints: how many of the last ones stay, beside the best.
         resume: go on from the run's last checkpoint.
     """
@@ -114,6 +114,7 @@ class TrainSettings:
     validation_clips: int = 8
     validate_every: int = 500
     sample_every: int = 0
+    sample_clips: int = 2
     sample_steps: int = 20
     checkpoint_every: int = 500
     keep_checkpoints: int = 2
@@ -158,6 +159,7 @@ _SMALLEST: dict[str, float] = {
     "validation_clips": 0,
     "validate_every": 0,
     "sample_every": 0,
+    "sample_clips": 1,
     "sample_steps": 1,
     "checkpoint_every": 0,
     "keep_checkpoints": 1,
@@ -165,7 +167,10 @@ _SMALLEST: dict[str, float] = {
 }
 
 CHANGEABLE = frozenset(
-    ["run", "cache", "cache_limit_gb", "loaders", "encode_batch", "validate_every", "sample_every", "sample_steps", "checkpoint_every", "keep_checkpoints", "resume", "data"]
+    (
+        *("run", "data", "cache", "cache_limit_gb", "loaders", "resume"),
+        *("checkpoint_every", "keep_checkpoints", "sample_every", "sample_clips", "sample_steps"),
+    )
 )
 """Settings that a resumed run may change: they decide nothing about the steps' losses."""
 

@@ -39,6 +39,7 @@ from flextraj_backend.training.resume import (
 )
 from flextraj_backend.training.run_folder import last_checkpoint, open_run
 from flextraj_backend.training.run_setup import OnPrepared, clip_source, open_data, prepare_data
+from flextraj_backend.training.sampled_videos import VideoSampler, mean_scores, write_samples
 from flextraj_backend.training.sharding import assign, placed_as, whole
 from flextraj_backend.training.tasks import ControlTask
 from flextraj_backend.training.train_logs import TrainLog
@@ -300,6 +301,8 @@ class Trainer:
         error = None
         if self.validation is not None and (last or _due(step, settings.validate_every)):
             error = self._validate()
+        if self.data.split.validation and _due(step, settings.sample_every):
+            self._sample()
         before = self.progress.stage
         self.progress = advance(self.curriculum, self.progress, step, error)
         if self.log is not None and self.progress.stage != before:
@@ -323,6 +326,17 @@ class Trainer:
             record = {"step": self.state.step, "stage": stage.name, "loss": error, "tasks": tasks}
             self.log.event("validation", record)
         return error
+
+    def _sample(self) -> None:
+        """Sample held-out clips; one process writes them."""
+        with self._best_weights():
+            videos = VideoSampler(self.base.pipeline, self.data, self.settings)(self.device)
+        if self.log is not None:
+            step = self.state.step
+            write_samples(self.settings.run, step, videos)
+            self.log.event("samples", {"step": step, "scores": mean_scores(videos)})
+            for video in videos:
+                self.log.video(video.name, video.frames, step)
 
     def _best_weights(self) -> Any:
         """Within, the model has the weights that are to be used."""

@@ -1,4 +1,4 @@
-"""The validation loss: the same clips, choices, noise and noise levels each time, so that it hardly varies."""
+"""The validation loss: the same clips, choices, noise and noise levels each time."""
 
 from __future__ import annotations
 
