@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from blender_addon.core.errors import FlexTrajError
-from flextraj_backend.synthesis.actions.humanoid_actions import HUMANOID_ACTIONS, pose_humanoid
+from flextraj_backend.synthesis.actions.creature_motion import CREATURE_ACTIONS, pose_creature
+from flextraj_backend.synthesis.actions.humanoid_motion import HUMANOID_ACTIONS, pose_humanoid
 from flextraj_backend.synthesis.actions.object_actions import OBJECT_ACTIONS, ObjectSequence, move_object
 from flextraj_backend.synthesis.actions.pose_plan import PoseSequence, turned_by
 from flextraj_backend.synthesis.actions.recipe import ActionName, ActionRecipe
@@ -22,13 +23,16 @@ if TYPE_CHECKING:
 KEYS_PER_SECOND = 8.0
 """Between the keys Blender's smooth curves do the rest."""
 _HUMANOIDS = (BodyForm.PERSON, BodyForm.FIGURE)
+_CREATURES = (BodyForm.QUADRUPED, BodyForm.BIRD, BodyForm.MONSTER)
 _BLOCKOUTS = (BodyForm.FIGURE, BodyForm.SHAPE, BodyForm.STACK)
 
 
 def performs(character: CharacterRecipe, action: ActionName) -> bool:
     """Whether a character has an action."""
-    return (character.form in _HUMANOIDS and action in HUMANOID_ACTIONS) or (
-        character.form in _BLOCKOUTS and action in OBJECT_ACTIONS
+    return (
+        (character.form in _HUMANOIDS and action in HUMANOID_ACTIONS)
+        or (character.form in _CREATURES and action in CREATURE_ACTIONS)
+        or (character.form in _BLOCKOUTS and action in OBJECT_ACTIONS)
     )
 
 
@@ -41,7 +45,7 @@ def key_frames(frames: int, fps: float) -> np.ndarray:
 def apply_action(
     character: Character, recipe: ActionRecipe, frames: int, fps: float, first_frame: int = 1
 ) -> None:
-    """Key an action, in place of the one that the character had; it starts where the root is.
+    """Key an action, in place of the one that the character had; it starts at the root or moves about it.
 
     Args:
         character: bones or pivot get the keys, the root stays free.
@@ -55,7 +59,7 @@ def apply_action(
     """
     if not performs(character.recipe, recipe.name):
         raise FlexTrajError(
-            f"A {character.recipe.form.value} cannot perform {recipe.name.value}: choose one of its own actions."
+            f"A {character.recipe.form.value} cannot {recipe.name.value}: choose one of its own actions."
         )
     _clear(character)
     numbers = key_frames(frames, fps)
@@ -63,6 +67,8 @@ def apply_action(
     curves = _CurveWriter(character.pivot, f"{recipe.name.value} {recipe.seed}", numbers + first_frame)
     if recipe.name in OBJECT_ACTIONS:
         _key_object(character, move_object(recipe, seconds), recipe, curves)
+    elif character.recipe.form in _CREATURES:
+        _key_pose(character, pose_creature(recipe, character.recipe.form, seconds), recipe, curves)
     else:
         _key_pose(character, pose_humanoid(recipe, seconds), recipe, curves)
 
@@ -94,7 +100,7 @@ def _key_pose(
     if recipe.side < 0:
         sequence = sequence.mirrored()
     sequence = turned_by(sequence, recipe.heading, root.head / model.stride)
-    shift = model.stride * _from_start(sequence.shift)
+    shift = model.stride * sequence.shift
     pivot: Any = character.pivot
     for name, turns in sequence.turns.items():
         # A pose bone turns in its own rest axes; the motion is given in the body's.
@@ -104,11 +110,6 @@ def _key_pose(
             curves.write(f'pose.bones["{name}"].location', shift @ rest, name)
 
 
-def _from_start(shift: Series) -> Series:
-    """A movement that starts where the root is on the ground."""
-    return shift - np.array([shift[0, 0], shift[0, 1], 0.0])
-
-
 def _key_object(
     character: Character, sequence: ObjectSequence, recipe: ActionRecipe, curves: _CurveWriter
 ) -> None:
@@ -116,7 +117,7 @@ def _key_object(
     heading = rotation(Z, recipe.heading)
     mirror = np.diag([float(recipe.side), 1.0, 1.0])
     turns = heading @ mirror @ sequence.turns @ mirror
-    shift = height * _from_start(sequence.shift) @ mirror @ heading.T
+    shift = height * sequence.shift @ mirror @ heading.T
     middle = np.array([0.0, 0.0, 0.0 if sequence.on_ground else 0.5 * height])
     # The pivot's origin is on the ground; what turns about another point moves it.
     moved = shift + middle - apply(turns, sequence.scales * middle)

@@ -36,7 +36,7 @@ def _still(samples: int) -> tuple[Series, Series, Series]:
 def _slide(cycles: Series, recipe: ActionRecipe, rng: np.random.Generator) -> ObjectSequence:
     shift, turns, scales = _still(len(cycles))
     angle = float(rng.uniform(-0.5, 0.5))
-    far = 0.85 * recipe.amplitude * wave(cycles)
+    far = 0.62 * recipe.amplitude * wave(cycles)
     shift[:, 0], shift[:, 1] = np.cos(angle) * far, np.sin(angle) * far
     lean = rotation(Y, -9.0 * recipe.amplitude * np.cos(2 * np.pi * cycles))
     return ObjectSequence(shift, lean @ turns, scales, True)
@@ -52,7 +52,7 @@ def _spin(cycles: Series, recipe: ActionRecipe, rng: np.random.Generator) -> Obj
 def _bounce(cycles: Series, recipe: ActionRecipe, rng: np.random.Generator) -> ObjectSequence:
     shift, _, scales = _still(len(cycles))
     flight = np.clip((cycles % 1.0 - 0.12) / 0.76, 0.0, 1.0)
-    shift[:, 2] = 4.0 * 0.5 * recipe.amplitude * flight * (1.0 - flight)
+    shift[:, 2] = 4.0 * 0.42 * recipe.amplitude * flight * (1.0 - flight)
     shift[:, 0] = float(rng.uniform(0.2, 0.5)) * recipe.amplitude * wave(0.5 * cycles)
     tall = keyed(cycles, (0.0, 0.68), (0.16, 1.16), (0.5, 1.0), (0.84, 1.14))
     scales[:, 2] = tall
@@ -61,12 +61,43 @@ def _bounce(cycles: Series, recipe: ActionRecipe, rng: np.random.Generator) -> O
     return ObjectSequence(shift, turns, scales, True)
 
 
+def _orbit(cycles: Series, recipe: ActionRecipe, rng: np.random.Generator) -> ObjectSequence:
+    shift, _, scales = _still(len(cycles))
+    radius = float(rng.uniform(0.40, 0.60)) * recipe.amplitude
+    shift[:, 0], shift[:, 1] = radius * wave(cycles), radius * np.cos(2 * np.pi * cycles)
+    # Turned along its way, leaning inwards.
+    lean = rotation(Y, 12.0 * recipe.amplitude)
+    return ObjectSequence(shift, rotation(Z, -360.0 * cycles) @ lean, scales, True)
+
+
+def _tumble(cycles: Series, recipe: ActionRecipe, rng: np.random.Generator) -> ObjectSequence:
+    """Thrown up, it turns over about an axis of the seed's choice."""
+    shift, _, scales = _still(len(cycles))
+    axis = rng.standard_normal(3) * np.array([1.0, 1.0, 0.35])
+    shift[:, 2] = 0.15 + 0.3 * recipe.amplitude * swell(cycles)
+    shift[:, 0] = 0.30 * recipe.amplitude * wave(cycles)
+    return ObjectSequence(shift, rotation(axis.tolist(), 360.0 * cycles), scales, False)
+
+
+def _scale(cycles: Series, recipe: ActionRecipe, rng: np.random.Generator) -> ObjectSequence:
+    shift, _, scales = _still(len(cycles))
+    strength = 0.34 * recipe.amplitude * wave(cycles)
+    even = float(rng.random()) < 0.5
+    # As a whole, or taller and thinner at the same volume.
+    scales[:, 2] = np.exp(strength)
+    scales[:, :2] = np.exp(strength if even else -0.5 * strength)[:, None]
+    return ObjectSequence(shift, rotation(Z, 35.0 * wave(0.5 * cycles)), scales, True)
+
+
 _Action = Callable[[Series, ActionRecipe, np.random.Generator], ObjectSequence]
 
 OBJECT_ACTIONS: Mapping[ActionName, tuple[_Action, float]] = {
     ActionName.SLIDE: (_slide, 0.5),
     ActionName.SPIN: (_spin, 0.42),
     ActionName.BOUNCE: (_bounce, 0.9),
+    ActionName.ORBIT: (_orbit, 0.45),
+    ActionName.TUMBLE: (_tumble, 0.45),
+    ActionName.SCALE: (_scale, 0.6),
 }
 """Each with its cycles a second."""
 

@@ -50,19 +50,24 @@ class PosePlan:
     Attributes:
         samples: T.
         shift: (T, 3) movement of the hips from the rest pose, strides.
-        hips: (T, 3, 3) rotation of the hips.
+        heading: (T,) degrees to its left by which the body, not its feet, turns about the origin's vertical.
+        hips: (T, 3, 3) rotation of the hips before that.
         turns: (T, 3, 3) rotation of other bones relative to rest pose and parent, in the body's axes.
         feet: by the name of the foot bone; feet without a track stay where they are.
+
+    Turns of bones that a skeleton lacks do nothing.
     """
 
     samples: int
     shift: Series = field(init=False)
+    heading: Series = field(init=False)
     hips: Series = field(init=False)
     turns: dict[str, Series] = field(init=False)
     feet: dict[str, FootTrack] = field(init=False)
 
     def __post_init__(self) -> None:
         self.shift = np.zeros((self.samples, 3))
+        self.heading = np.zeros(self.samples)
         self.hips = np.broadcast_to(np.eye(3), (self.samples, 3, 3))
         self.turns = {}
         self.feet = {}
@@ -111,13 +116,14 @@ def solve_pose(plan: PosePlan, bones: Sequence[Bone], limbs: Sequence[Limb], str
     """
     by_name = {bone.name: bone for bone in bones}
     root = by_name["hips"].head
-    turns = {"hips": plan.hips, **plan.turns}
+    body = turned_by(PoseSequence({"hips": plan.hips}, plan.shift), plan.heading, root / stride)
+    turns = {**body.turns, **{name: turn for name, turn in plan.turns.items() if name in by_name}}
     deltas: dict[str, Series] = {}  # rotation of each bone from its rest pose
     heads: dict[str, Series] = {}  # (T, 3) metres
     for bone in bones:
         own = turns.get(bone.name, np.eye(3))
         if bone.parent is None:
-            deltas[bone.name], heads[bone.name] = own, root + stride * plan.shift
+            deltas[bone.name], heads[bone.name] = own, root + stride * body.shift
             continue
         parent = deltas[bone.parent]
         deltas[bone.name] = parent @ own
@@ -134,7 +140,7 @@ def solve_pose(plan: PosePlan, bones: Sequence[Bone], limbs: Sequence[Limb], str
         turns[limb.upper] = transposed(deltas[upper.parent]) @ thigh
         turns[limb.lower] = transposed(thigh) @ shin
         turns[limb.foot] = transposed(shin) @ flat
-    return PoseSequence(turns, plan.shift)
+    return PoseSequence(turns, body.shift)
 
 
 def _two_bones(upper: Bone, lower: Bone, foot: Bone, span: Series, forward: Series) -> tuple[Series, Series]:
@@ -174,15 +180,15 @@ def _frame(along: Series, side: Series) -> Series:
     return np.stack([along, side, np.cross(along, side)], -1)
 
 
-def turned_by(sequence: PoseSequence, degrees: float, root: Series) -> PoseSequence:
+def turned_by(sequence: PoseSequence, degrees: Series | float, root: Series) -> PoseSequence:
     """The whole motion turned about the origin's vertical.
 
     Args:
-        degrees: to the body's left.
+        degrees: to the body's left, one angle or (T,).
         root: (3,) rest position of the root bone, strides.
     """
     heading = rotation(Z, degrees)
     return PoseSequence(
         {**sequence.turns, "hips": heading @ sequence.turns["hips"]},
-        (sequence.shift + root) @ heading.T - root,
+        apply(heading, sequence.shift + root) - root,
     )

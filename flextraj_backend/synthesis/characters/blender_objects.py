@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from flextraj_backend.demo.humanoid import add_armature, assign_weights
 from flextraj_backend.synthesis.characters.blockouts import model_figure, model_shape, model_stack
+from flextraj_backend.synthesis.characters.creatures import model_bird, model_monster, model_quadruped
 from flextraj_backend.synthesis.characters.humanoids import model_person
 from flextraj_backend.synthesis.characters.model import CharacterModel
 from flextraj_backend.synthesis.characters.recipe import BodyForm, CharacterRecipe, MeshDetail
@@ -23,6 +24,9 @@ COLOR_ATTRIBUTE = "flextraj_color"
 
 _MODELS: dict[BodyForm, Callable[[np.random.Generator, MeshDetail], CharacterModel]] = {
     BodyForm.PERSON: model_person,
+    BodyForm.QUADRUPED: model_quadruped,
+    BodyForm.BIRD: model_bird,
+    BodyForm.MONSTER: model_monster,
     BodyForm.FIGURE: model_figure,
     BodyForm.SHAPE: model_shape,
     BodyForm.STACK: model_stack,

@@ -1,4 +1,4 @@
-"""Seeded blockouts, as a previz artist sets them up: a shape, a stack of shapes, a box figure with a skeleton."""
+"""Seeded blockouts, as a previz artist sets them up: a shape, a stack of shapes, a box figure."""
 
 from __future__ import annotations
 
