@@ -30,11 +30,11 @@ from flextraj_backend.evaluation.traj_err import trajectory_error
 
 
 class Damage(StrEnum):
-    """What is done to the exact frames before they are tracked."""
+    """What is done to the frames: nothing, blur of sigma 1 px, or noise of 8 grey levels."""
 
     CLEAN = "clean"
-    BLURRED = "blurred (sigma 1 px)"
-    NOISY = "noisy (8 grey levels)"
+    BLURRED = "blurred"
+    NOISY = "noisy"
 
 
 @dataclass(frozen=True)
@@ -73,16 +73,16 @@ def trackers() -> dict[str, Track]:
 
     alone = Reacquisition.NONE
     return {
-        "LK grey, not enlarged, window 9": lucas_kanade(
+        "LK grey, 72 px wide": lucas_kanade(
             TrackerSettings(1, 9, 2, gate=6.0, channels=Channels.GREY, reacquisition=alone)
         ),
-        "LK grey, enlarged": lucas_kanade(TrackerSettings(channels=Channels.GREY, reacquisition=alone)),
-        "DIS flow, chained": chained_dis,
-        "LK colour, enlarged": lucas_kanade(TrackerSettings(reacquisition=alone)),
-        "LK colour, window 15, found again": lucas_kanade(TrackerSettings(window=15)),
-        "LK colour, window 35, found again": lucas_kanade(TrackerSettings(window=35)),
-        "LK colour, gate 3, found again": lucas_kanade(TrackerSettings(gate=3.0, found_gate=2.0)),
-        "LK colour, found again (default)": lucas_kanade(TrackerSettings()),
+        "LK grey": lucas_kanade(TrackerSettings(channels=Channels.GREY, reacquisition=alone)),
+        "DIS flow": chained_dis,
+        "LK colour": lucas_kanade(TrackerSettings(reacquisition=alone)),
+        "+ again, window 15": lucas_kanade(TrackerSettings(window=15)),
+        "+ again, window 35": lucas_kanade(TrackerSettings(window=35)),
+        "+ again, gate 3": lucas_kanade(TrackerSettings(gate=3.0, found_gate=2.0)),
+        "+ again (default)": lucas_kanade(TrackerSettings()),
     }
 
 
@@ -171,9 +171,9 @@ def print_tracking(rows: list[TrackingRow], clips: int, console: Console | None 
     """Print the rows as a table."""
     title = f"flextraj bench tracking: {clips} clips, 9 frames of 72x48, up to 5 px a frame, exact tracks"
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column("tracker")
-    table.add_column("clips")
-    for name in ("EPE px", "tracked EPE px", "coverage", "TrajErr-LK", "false", "s/clip"):
+    table.add_column("tracker", no_wrap=True)
+    table.add_column("clips", no_wrap=True)
+    for name in ("EPE px", "tracked", "coverage", "TrajErr-LK", "false", "s/clip"):
         table.add_column(name, justify="right")
     for row in rows:
         values = (
