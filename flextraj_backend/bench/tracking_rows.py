@@ -169,11 +169,11 @@ def _measure(name: str, track: Track, damage: Damage, clips: int) -> TrackingRow
 
 def print_tracking(rows: list[TrackingRow], clips: int, console: Console | None = None) -> None:
     """Print the rows as a table."""
-    title = f"flextraj bench tracking: {clips} clips, 9 frames of 72x48, up to 5 px a frame, exact tracks"
+    title = f"flextraj bench tracking: {clips} clips of 9 frames, 72x48 px, EPE in px"
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("tracker", no_wrap=True)
     table.add_column("clips", no_wrap=True)
-    for name in ("EPE px", "tracked", "coverage", "TrajErr-LK", "false", "s/clip"):
+    for name in ("EPE", "tracked", "kept", "TrajErr", "false", "s/clip"):
         table.add_column(name, justify="right")
     for row in rows:
         values = (
