@@ -43,7 +43,8 @@ def _periodic_resize(grid: Image, size: int) -> Image:
     # Warp instead of resize: the sample positions stay exact at the seams.
     position = ((np.arange(size, dtype=np.float32) + 0.5) / scale - 0.5 + margin).astype(np.float32)
     columns, rows = np.meshgrid(position, position)
-    return cv2.remap(padded, columns, rows, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    smooth = cv2.remap(padded, columns, rows, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(smooth, np.float32)
 
 
 def paint_pattern(pattern: Pattern, seed: int, colors: NDArray[np.float32], size: int) -> Image:

@@ -46,7 +46,6 @@ class MeshSurface:
         is_smooth: (M,) bool, triangles whose normals are interpolated.
         shadow_triangle: (K,) triangles of points spread over the mesh, which throw its shadow.
         shadow_weights: (3, K) their barycentric weights.
-        shadow_area: of the surface for each of these points, as a share of the mesh's area.
     """
 
     albedo: Albedo
@@ -107,7 +106,10 @@ def cast_shadows(subjects: Sequence[LitMesh], light: LightRecipe) -> GroundShado
         thrown = points[:, :2] - height[:, None] * direction[:2] / direction[2]
         _splat(hits[0], thrown, np.ones(len(points), np.float32))
         _splat(hits[1], points[:, :2], np.exp(-height / _CONTACT_HEIGHT).astype(np.float32))
-    blurred = [cv2.GaussianBlur(grid, (0, 0), _SHADOW_BLUR * width) for grid, width in zip(hits, (1.0, 2.0))]
+    blurred = [
+        cv2.GaussianBlur(grid, (0, 0), _SHADOW_BLUR * width)
+        for grid, width in zip(hits, (1.0, 2.0), strict=True)
+    ]
     return GroundShadows(np.exp(-1.6 * blurred[0]), 0.35 + 0.65 * np.exp(-1.0 * blurred[1]))
 
 

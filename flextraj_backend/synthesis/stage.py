@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from blender_addon.bridge.evaluated_meshes import MeshKey
 
-LARGEST_CAST = 40
+LARGEST_CAST = 128
 """Characters that stay built; the one that was unused for longest makes room."""
 _LENGTH_SHARE = 0.75
 """A subject that is longer than high counts as high as this share of its length."""
@@ -48,7 +48,7 @@ class Performer:
         size: height that counts for its placement, metres as built.
         lowest: height of its lowest vertex, metres as built.
         surfaces: colours and shading of its meshes.
-        poses: transforms of its objects as built.
+        poses: (4, 4) transforms of its objects as built, by name.
     """
 
     character: Character
@@ -56,7 +56,7 @@ class Performer:
     size: float
     lowest: float
     surfaces: dict[MeshKey, MeshSurface]
-    poses: dict[str, tuple[tuple[float, ...], ...]]
+    poses: dict[str, NDArray[np.float64]]
 
 
 class Stage:
@@ -141,6 +141,7 @@ class Stage:
         import bpy
 
         from blender_addon.bridge.evaluated_meshes import MeshReader
+        from blender_addon.bridge.matrices import matrix_array
         from blender_addon.bridge.scene_state import evaluate_frame
         from flextraj_backend.synthesis.mesh_surfaces import read_surface
 
@@ -167,7 +168,7 @@ class Stage:
         low, high = vertices.min(axis=0), vertices.max(axis=0)
         extent = high - low
         size = max(float(extent[2]), _LENGTH_SHARE * float(extent[:2].max()))
-        poses = {ob.name: tuple(tuple(row) for row in ob.matrix_basis) for ob in _objects(character)}
+        poses = {ob.name: matrix_array(ob.matrix_basis) for ob in _objects(character)}
         return Performer(character, collection, size, float(low[2]), surfaces, poses)
 
     def _set_format(self, recipe: SceneRecipe) -> None:
@@ -215,7 +216,7 @@ def _reset(performer: Performer) -> None:
 
     for ob in _objects(performer.character):
         ob.animation_data_clear()
-        ob.matrix_basis = Matrix(performer.poses[ob.name])
+        ob.matrix_basis = Matrix(performer.poses[ob.name].tolist())
         if ob.pose is not None:
             for bone in ob.pose.bones:
                 bone.matrix_basis = Matrix.Identity(4)

@@ -38,7 +38,8 @@ class TexturedSurface:
         levels = [self.image]
         while min(levels[-1].shape[:2]) >= 8:
             height, width = levels[-1].shape[:2]
-            levels.append(cv2.resize(levels[-1], (width // 2, height // 2), interpolation=cv2.INTER_AREA))
+            half = cv2.resize(levels[-1], (width // 2, height // 2), interpolation=cv2.INTER_AREA)
+            levels.append(np.asarray(half, np.float32))
         return tuple(levels)
 
 
@@ -80,4 +81,4 @@ def _bilinear(image: NDArray[np.float32], uv: NDArray[np.floating]) -> NDArray[n
     colors = cv2.remap(
         image, x.astype(np.float32), y.astype(np.float32), cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP
     )
-    return colors.reshape(-1, 3)[:count]
+    return np.asarray(colors, np.float32).reshape(-1, 3)[:count]
