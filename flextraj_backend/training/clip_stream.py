@@ -7,15 +7,17 @@ Every machine and every worker reads its own shards from front to back. A clip g
 from __future__ import annotations
 
 import random
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from torch.utils.data import IterableDataset
-from webdataset.compat import WebDataset
-from webdataset.shardlists import split_by_node
+from webdataset import filters
+from webdataset.pipeline import DataPipeline
+from webdataset.shardlists import SimpleShardList, split_by_node, split_by_worker
+from webdataset.tariterators import group_by_keys, tar_file_expander
 
 from flextraj_backend.synthesis.clip_files import clip_from_files
 from flextraj_backend.synthesis.shards import SHARDS, DatasetError
@@ -57,20 +59,30 @@ class ClipStream(IterableDataset[TrainingSample]):
                 f"{folder} is no dataset: it has no shards; make one with 'flextraj synthesize -o DIR'."
             )
         order = np.random.default_rng([seed, epoch]).permutation(len(paths))
-        pipeline: Any = WebDataset(
-            [paths[index].resolve().as_uri() for index in order],
-            shardshuffle=False,
-            nodesplitter=split_by_node,
-            empty_check=False,  # a reader beyond the number of shards has nothing to do
+        # WebDataset's own opener takes paths for URLs and stumbles over '#' and '?' in them.
+        pipeline: Any = DataPipeline(
+            SimpleShardList([str(paths[index]) for index in order]),
+            split_by_node,
+            split_by_worker,
+            _open_shards,
+            filters.pipelinefilter(tar_file_expander)(),
+            filters.pipelinefilter(group_by_keys)(),
         )
         if keys is not None:
-            pipeline = pipeline.select(partial(_is_among, frozenset(keys)))
+            pipeline.append(filters.select(partial(_is_among, frozenset(keys))))
         if shuffle_clips:
-            pipeline = pipeline.shuffle(shuffle_clips, rng=random.Random(f"{seed}:{epoch}"))
-        self._pipeline = pipeline.map(partial(_to_sample, seed, epoch, mixture, ablation))
+            pipeline.append(filters.shuffle(shuffle_clips, rng=random.Random(f"{seed}:{epoch}")))
+        pipeline.append(filters.map(partial(_to_sample, seed, epoch, mixture, ablation)))
+        self._pipeline = pipeline
 
     def __iter__(self) -> Iterator[TrainingSample]:
         return iter(self._pipeline)
+
+
+def _open_shards(shards: Iterable[Mapping[str, str]]) -> Iterator[dict[str, Any]]:
+    for shard in shards:
+        with Path(shard["url"]).open("rb") as stream:
+            yield {"url": shard["url"], "stream": stream}
 
 
 def _is_among(keys: frozenset[str], sample: Mapping[str, Any]) -> bool:

@@ -85,7 +85,7 @@ def split_clips(casts: Sequence[ClipCast], validation_share: float, seed: int) -
     family = _families(casts)
     chosen = _choose({group: family[group] for group in groups}, validation_share, seed)
     clips = sum(cast.pair_group in chosen for cast in casts)
-    if not 0.5 <= clips / (validation_share * len(casts)) <= 2:
+    if clips == len(casts) or not 0.5 <= clips / (validation_share * len(casts)) <= 2:
         chosen = _choose({group: group for group in groups}, validation_share, seed)
     train = [cast for cast in casts if cast.pair_group not in chosen]
     validation = [cast for cast in casts if cast.pair_group in chosen]
