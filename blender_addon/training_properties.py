@@ -8,6 +8,8 @@ from bpy.props import EnumProperty, IntProperty, StringProperty
 
 from .bridge.compat import path_options
 from .core.training_pairs import (
+    MAX_CHARACTERS,
+    MAX_CLIPS,
     MAX_FRAMES,
     MAX_POINTS,
     MAX_SIDE,
@@ -29,13 +31,27 @@ _RENDERERS = (
     (PairRenderer.CYCLES.value, "Cycles", "Path-traced light and shadows; takes much longer", 1),
 )
 _ACTIONS = (
-    (PairAction.WALK.value, "Walk", "Steps on the spot or across the picture", 1),
-    (PairAction.WAVE.value, "Wave", "One arm waves", 2),
-    (PairAction.SQUAT.value, "Squat", "Down and up again", 4),
-    (PairAction.DANCE.value, "Dance", "Hips, arms and legs in rhythm", 8),
-    (PairAction.TURN.value, "Turn", "About the own axis", 16),
-    (PairAction.JUMP.value, "Jump", "Off the ground", 32),
-    (PairAction.REACH.value, "Reach", "An arm stretches out for something", 64),
+    (PairAction.WALK.value, "Walk", "Steps on the spot or across the picture", 1 << 0),
+    (PairAction.WAVE.value, "Wave", "One arm waves", 1 << 1),
+    (PairAction.SQUAT.value, "Squat", "Down and up again", 1 << 2),
+    (PairAction.DANCE.value, "Dance", "Hips, arms and legs in rhythm", 1 << 3),
+    (PairAction.TURN.value, "Turn", "About the own axis", 1 << 4),
+    (PairAction.JUMP.value, "Jump", "Off the ground", 1 << 5),
+    (PairAction.REACH.value, "Reach", "An arm stretches out for something", 1 << 6),
+    (PairAction.KICK.value, "Kick", "One leg kicks", 1 << 7),
+    (PairAction.BOW.value, "Bow", "The upper body bows", 1 << 8),
+    (PairAction.LEAN.value, "Lean", "The body leans to the sides", 1 << 9),
+    (PairAction.CLAP.value, "Clap", "Both hands clap", 1 << 10),
+    (PairAction.JUMPING_JACK.value, "Jumping Jack", "Arms and legs spread in the jump", 1 << 11),
+    (PairAction.HOP.value, "Hop", "Creatures: small jumps", 1 << 12),
+    (PairAction.LOOK_AROUND.value, "Look Around", "Creatures: the head turns", 1 << 13),
+    (PairAction.WAG.value, "Wag", "Creatures: the tail wags", 1 << 14),
+    (PairAction.SLIDE.value, "Slide", "Block figures: along the ground", 1 << 15),
+    (PairAction.SPIN.value, "Spin", "Block figures: fast about the own axis", 1 << 16),
+    (PairAction.ORBIT.value, "Orbit", "Block figures: round a point", 1 << 17),
+    (PairAction.BOUNCE.value, "Bounce", "Block figures: up and down", 1 << 18),
+    (PairAction.TUMBLE.value, "Tumble", "Block figures: over edges and corners", 1 << 19),
+    (PairAction.SCALE.value, "Scale", "Block figures: larger and smaller", 1 << 20),
 )
 _CAMERAS = (
     (PairCamera.STATIC.value, "Static", "The camera stands still", 1),
@@ -61,14 +77,14 @@ class FlexTrajTrainingSettings(bpy.types.PropertyGroup):
         options=path_options(),
     )
     clips: IntProperty(
-        name="Clips", description="Clips of the finished dataset", default=100, min=1, max=10_000_000
+        name="Clips", description="Clips of the finished dataset", default=200, min=1, max=MAX_CLIPS
     )
     characters: IntProperty(
         name="Characters",
-        description="How many different characters perform",
-        default=8,
+        description="How many different characters of each kind perform",
+        default=64,
         min=1,
-        max=100_000,
+        max=MAX_CHARACTERS,
         soft_max=1000,
     )
     others: IntProperty(

@@ -31,6 +31,7 @@ ACTS = {
     "panel": "gui_check_steps.py",
     "settings": "gui_check_settings.py",
     "placement": "gui_check_placement.py",
+    "training": "gui_check_training.py",
     "jobs": "gui_check_jobs.py",
     "restart": "gui_check_restart.py",
 }

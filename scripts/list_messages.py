@@ -67,14 +67,47 @@ def drawn_messages() -> set[Message]:
     return {message for path in _sources() for message in _drawn_in(ast.parse(path.read_text("utf-8")))}
 
 
+def error_messages() -> set[Message]:
+    """Errors, which say what is wrong and what to do: the fixed ones, and patterns with {0}, {1}, ..."""
+    return {(DEFAULT, text) for path in _sources() for text in _literals_in(path) if _is_error(text)}
+
+
+def _is_error(text: str) -> bool:
+    return text.endswith(".") and ": " in text and "\n" not in text and (text[0].isupper() or text[0] in "'{")
+
+
 def literals() -> set[str]:
-    """Every fixed text of the source, also those that reach the screen by a detour."""
-    return {
-        node.value
-        for path in _sources()
-        for node in ast.walk(ast.parse(path.read_text("utf-8")))
-        if isinstance(node, ast.Constant) and isinstance(node.value, str)
-    }
+    """Every text of the source and every pattern, also those that reach the screen by a detour."""
+    return {text for path in _sources() for text in _literals_in(path)}
+
+
+def _literals_in(path: Path) -> Iterator[str]:
+    """The texts of a file but its docstrings; what an f-string puts in is {0}, {1}, ..."""
+    tree = ast.parse(path.read_text("utf-8"))
+    left_out: set[int] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.JoinedStr):
+            left_out |= {id(part) for part in node.values}
+        elif isinstance(node, ast.Expr):
+            left_out.add(id(node.value))
+    for node in ast.walk(tree):
+        if id(node) in left_out:
+            continue
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value
+        elif isinstance(node, ast.JoinedStr):
+            yield _pattern_of(node)
+
+
+def _pattern_of(text: ast.JoinedStr) -> str:
+    pattern, places = "", 0
+    for part in text.values:
+        if isinstance(part, ast.Constant):
+            pattern += str(part.value)
+        else:
+            pattern += f"{{{places}}}"
+            places += 1
+    return pattern
 
 
 def _sources() -> list[Path]:
@@ -118,7 +151,7 @@ def all_messages() -> set[Message]:
 
     blender_addon.register()
     try:
-        return registered_messages() | drawn_messages()
+        return registered_messages() | drawn_messages() | error_messages()
     finally:
         blender_addon.unregister()
 

@@ -9,7 +9,9 @@ from pathlib import Path
 
 from ..core.errors import ErrorCode, FlexTrajError
 
-_DESCRIPTION, _FINISHED, _SHEET = "dataset.json", "clips.jsonl", "contact_sheet.png"
+CONTACT_SHEET = "contact_sheet.png"
+_DESCRIPTION = "dataset.json"
+_IN_SHARDS, _UNFINISHED = "clips.jsonl", "unfinished"
 _MAX_DESCRIPTION = 1 << 20
 _CHUNK = 1 << 20
 
@@ -86,12 +88,12 @@ def _look(folder: Path) -> FolderReport:
                 f"The folder {folder} holds other files: choose an empty one, or a dataset to go on with.",
             )
         return FolderReport(folder, FolderKind.NEW)
-    sheet = folder / _SHEET
+    sheet = folder / CONTACT_SHEET
     has_sheet = sheet.is_file()
     return FolderReport(
         folder,
         FolderKind.DATASET,
-        clips=_count_lines(folder / _FINISHED),
+        clips=_count_lines(folder / _IN_SHARDS) + _count_waiting(folder / _UNFINISHED),
         contact_sheet=sheet if has_sheet else None,
         sheet_stamp=sheet.stat().st_mtime_ns if has_sheet else 0,
     )
@@ -115,6 +117,13 @@ def _count_lines(path: Path) -> int:
         while chunk := file.read(_CHUNK):
             lines += chunk.count(b"\n")
     return lines
+
+
+def _count_waiting(folder: Path) -> int:
+    """Finished clips whose shard is not complete yet."""
+    if not folder.is_dir():
+        return 0
+    return sum(path.suffix == ".tar" and not path.name.startswith(".") for path in folder.iterdir())
 
 
 def _other(folder: Path, problem: str) -> FolderReport:

@@ -239,10 +239,9 @@ class PairsRunner:
         return report
 
     def _conclude(self, report: PairsReport, exit_code: int) -> PairsReport:
-        state = report.progress.state
-        if state is SynthesisState.DONE and exit_code == 0:
+        if report.progress.is_complete:
             return replace(report, stage=PairsStage.DONE)
-        if self._unwanted.is_set():
+        if self._unwanted.is_set() or report.progress.state is SynthesisState.DONE:
             return replace(report, stage=PairsStage.CANCELLED)
         return replace(report, stage=PairsStage.FAILED, error=_error_of(report, exit_code))
 

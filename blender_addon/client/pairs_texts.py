@@ -44,8 +44,11 @@ def end_phrase(report: PairsReport) -> Phrase | None:
     """How the last generation ended, None while it runs or where an error says it."""
     progress = report.progress
     match report.stage:
+        case PairsStage.DONE if progress.failed:
+            places = (("clips", progress.done), ("failed", progress.failed))
+            return Phrase("Finished clips: {clips}; failed: {failed}", places)
         case PairsStage.DONE:
-            return Phrase("Done; finished clips: {clips}", (("clips", progress.clips or progress.done),))
+            return Phrase("Done; finished clips: {clips}", (("clips", progress.done),))
         case PairsStage.CANCELLED:
             return Phrase("Cancelled; finished clips: {done}", (("done", progress.done),))
         case _:

@@ -29,6 +29,7 @@ class SynthesisProgress:
     Attributes:
         state: where the command stands.
         done, clips: clips that are finished, and all of the dataset.
+        failed: clips that could not be made.
         clips_per_minute: 0 where it is not known.
         eta_seconds: None where it is not known.
         message: what there is to say; with ERROR, one sentence.
@@ -38,10 +39,16 @@ class SynthesisProgress:
     state: SynthesisState
     done: int = 0
     clips: int = 0
+    failed: int = 0
     clips_per_minute: float = 0.0
     eta_seconds: float | None = None
     message: str = ""
     code: ErrorCode | None = None
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every clip is finished or has been given up."""
+        return self.state is SynthesisState.DONE and self.done + self.failed >= self.clips
 
     @property
     def fraction(self) -> float:
@@ -63,6 +70,7 @@ def read_progress(line: bytes) -> SynthesisProgress | None:
         state=state,
         done=int(_number(values.get("done")) or 0),
         clips=int(_number(values.get("clips")) or 0),
+        failed=int(_number(values.get("failed")) or 0),
         clips_per_minute=_number(values.get("clips_per_minute")) or 0.0,
         eta_seconds=_number(values.get("eta_seconds")),
         message=message[:_MAX_MESSAGE] if isinstance(message, str) else "",

@@ -9,7 +9,9 @@ from pathlib import Path
 from .errors import ErrorCode, FlexTrajError, RequestError
 
 MIN_SIDE, MAX_SIDE = 16, 4096
-MIN_FRAMES, MAX_FRAMES = 2, 2000
+MIN_FRAMES, MAX_FRAMES = 2, 1000
+MAX_CLIPS = 1_000_000
+MAX_CHARACTERS = 1_000_000
 MIN_POINTS, MAX_POINTS = 16, 65_536
 
 
@@ -30,6 +32,20 @@ class PairAction(StrEnum):
     TURN = "turn"
     JUMP = "jump"
     REACH = "reach"
+    KICK = "kick"
+    BOW = "bow"
+    LEAN = "lean"
+    CLAP = "clap"
+    JUMPING_JACK = "jumping_jack"
+    HOP = "hop"
+    LOOK_AROUND = "look_around"
+    WAG = "wag"
+    SLIDE = "slide"
+    SPIN = "spin"
+    ORBIT = "orbit"
+    BOUNCE = "bounce"
+    TUMBLE = "tumble"
+    SCALE = "scale"
 
 
 class PairCamera(StrEnum):
@@ -48,7 +64,7 @@ class PairsRequest:
     Attributes:
         folder: the dataset; it is made, or gone on with where it is one.
         clips: how many the finished dataset has.
-        characters: how many different ones perform.
+        characters: how many different ones of each kind perform.
         others: further characters that perform each clip's motion, without being rendered.
         seed: same settings and seed, same dataset.
         width, height: size of the clips in pixels.
@@ -66,8 +82,8 @@ class PairsRequest:
     """
 
     folder: Path
-    clips: int = 100
-    characters: int = 8
+    clips: int = 200
+    characters: int = 64
     others: int = 2
     seed: int = 0
     width: int = 720
@@ -89,8 +105,8 @@ class PairsRequest:
         if not self.cameras:
             raise RequestError("No camera move is chosen: choose at least one.")
         for what, value, least, most in (
-            ("Clips", self.clips, 1, 10_000_000),
-            ("Characters", self.characters, 1, 100_000),
+            ("Clips", self.clips, 1, MAX_CLIPS),
+            ("Characters", self.characters, 1, MAX_CHARACTERS),
             ("Other characters", self.others, 0, 16),
             ("Seed", self.seed, 0, 2**31 - 1),
             ("Width", self.width, MIN_SIDE, MAX_SIDE),

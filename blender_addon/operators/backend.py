@@ -12,6 +12,7 @@ from ..client.backend_process import BackendPhase
 from ..properties import scene_settings
 from ..registration import registration_of
 from ..session import current_session, ensure_timer, show_error
+from ..translations import translated
 
 
 class FLEXTRAJ_OT_start_backend(bpy.types.Operator):
@@ -35,7 +36,7 @@ class FLEXTRAJ_OT_start_backend(bpy.types.Operator):
         if bpy.app.background:
             report = session.wait_for_backend()
             if report.phase is BackendPhase.FAILED:
-                self.report({"ERROR"}, report.message)
+                self.report({"ERROR"}, translated(report.message))
                 return {"CANCELLED"}
         return {"FINISHED"}
 
@@ -76,7 +77,7 @@ class FLEXTRAJ_OT_restart_backend(bpy.types.Operator):
         if bpy.app.background:
             session.wait_until_idle()
             if session.backend.phase is BackendPhase.FAILED:
-                self.report({"ERROR"}, session.backend.message)
+                self.report({"ERROR"}, translated(session.backend.message))
                 return {"CANCELLED"}
         return {"FINISHED"}
 

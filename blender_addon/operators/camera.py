@@ -14,6 +14,7 @@ from ..core.errors import FlexTrajError
 from ..properties import scene_settings
 from ..registration import registration_of
 from ..session import show_error
+from ..translations import translated
 from .subject_check import NeedsSubjects
 
 
@@ -32,7 +33,7 @@ class FLEXTRAJ_OT_add_camera(NeedsSubjects, bpy.types.Operator):
                 matrix, data = framing.matrix_world.copy(), cast(bpy.types.Camera, framing.data).copy()
         except FlexTrajError as error:
             show_error(error)
-            self.report({"ERROR"}, error.message)
+            self.report({"ERROR"}, translated(error.message))
             return {"CANCELLED"}
         data.name = "FlexTraj Camera"
         camera = bpy.data.objects.new("FlexTraj Camera", data)

@@ -17,6 +17,7 @@ from ..core.errors import ErrorCode, FlexTrajError
 from ..core.placement import Affine, apply, inverse, scale_of
 from ..core.view_mapping import raster_to_region
 from ..overlay.placement_view import ToolContent, ToolDisplay, placement_view
+from ..translations import translated
 
 # Blender registers only the classes that are operators themselves.
 _Operator = bpy.types.Operator if TYPE_CHECKING else object
@@ -93,7 +94,7 @@ class CameraTool(_Operator):
                 return self.confirm(context)
             except FlexTrajError as error:
                 self.take_back(context)
-                self.report({"ERROR"}, error.message)
+                self.report({"ERROR"}, translated(error.message))
                 return {"CANCELLED"}
         if event.type in _PASSED_ON and not event.ctrl:
             return {"PASS_THROUGH"}

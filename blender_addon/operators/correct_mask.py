@@ -27,6 +27,7 @@ from ..preferences import output_folder
 from ..properties import runtime_state, scene_settings
 from ..registration import registration_of
 from ..session import show_error
+from ..translations import translated
 from .camera_tool import CameraTool
 
 _ADD_COLOR = (1.0, 0.75, 0.3, 1.0)
@@ -90,7 +91,7 @@ class FLEXTRAJ_OT_correct_mask(CameraTool, bpy.types.Operator):
             self.start_tool(context)
         except FlexTrajError as error:
             show_error(error)
-            self.report({"ERROR"}, error.message)
+            self.report({"ERROR"}, translated(error.message))
             return {"CANCELLED"}
         context.window_manager.modal_handler_add(self)
         return {"RUNNING_MODAL"}

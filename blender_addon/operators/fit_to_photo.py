@@ -26,6 +26,7 @@ from ..properties import runtime_state, scene_settings
 from ..registration import registration_of
 from ..sampling_slot import Sampling, redraw_panels
 from ..session import current_session, show_error
+from ..translations import translated
 from .modal_sampling import SamplingOperator, why_not_sample
 from .modal_window import borrow_timer, return_timer
 
@@ -131,7 +132,7 @@ class FLEXTRAJ_OT_fit_to_photo(SamplingOperator, bpy.types.Operator):
         if report.error is not None or report.answer is None:
             error = report.error or FlexTrajError("The fit has no answer: try again.", ErrorCode.DEFECT)
             show_error(error)
-            self.report({"ERROR"}, error.message)
+            self.report({"ERROR"}, translated(error.message))
             return {"CANCELLED"}
         if scene.session_uid != self._scene_uid:
             self.report({"INFO"}, "The fit belongs to another scene and was dropped")
@@ -141,7 +142,7 @@ class FLEXTRAJ_OT_fit_to_photo(SamplingOperator, bpy.types.Operator):
             mask = answer.mask()
         except FlexTrajError as error:
             show_error(error)
-            self.report({"ERROR"}, error.message)
+            self.report({"ERROR"}, translated(error.message))
             return {"CANCELLED"}
         fit = as_affine(answer.matrix)
         if self._request.mirror:
@@ -181,7 +182,7 @@ def why_not_place(context: Context) -> str:
     if runtime_state().placement.is_fitting:
         return "The motion is being fitted"
     problem = sampling_problem(context, scene_settings(context.scene))
-    return "" if problem is None else problem.message.rstrip(".")
+    return "" if problem is None else translated(problem.message).rstrip(".")
 
 
 register, unregister = registration_of(FLEXTRAJ_OT_fit_to_photo, FLEXTRAJ_OT_reset_fit)

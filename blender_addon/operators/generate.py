@@ -15,6 +15,7 @@ from ..preferences import output_folder
 from ..properties import scene_settings
 from ..registration import registration_of
 from ..session import current_session
+from ..translations import translated
 from .modal_sampling import SamplingOperator, why_not_sample
 
 
@@ -46,7 +47,7 @@ class FLEXTRAJ_OT_generate(SamplingOperator, bpy.types.Operator):
     def conclude_at_once(self, context: Context, sampled: TrajectorySet) -> OperatorResult:
         report = current_session().wait_for(self._submit(sampled))
         if report.stage is not JobStage.DONE:
-            self.report({"ERROR"}, report.message or "The job was cancelled.")
+            self.report({"ERROR"}, translated(report.message or "The job was cancelled."))
             return {"CANCELLED"}
         self.report({"INFO"}, f"The video is {report.video}")
         return {"FINISHED"}
@@ -89,7 +90,7 @@ def _why_not(context: Context) -> str:
         return reason
     settings = scene_settings(context.scene)
     problem = first_problem(context, settings, current_session().engine(settings.engine))
-    return "" if problem is None else problem.message.rstrip(".")
+    return "" if problem is None else translated(problem.message).rstrip(".")
 
 
 register, unregister = registration_of(FLEXTRAJ_OT_generate, FLEXTRAJ_OT_cancel_job)

@@ -16,7 +16,7 @@ from ..overlay.viewport import SampledShot, viewport_overlay
 from ..properties import runtime_state
 from ..sampling_slot import Sampling, show_sampling
 from ..session import current_session, show_error
-from ..translations import filled
+from ..translations import filled, translated
 from .modal_window import borrow_timer, return_timer
 
 # Blender registers only the classes that are operators themselves.
@@ -147,7 +147,7 @@ class SamplingOperator(_Operator):
     def refuse(self, error: FlexTrajError) -> OperatorResult:
         """Tell why it cannot be done."""
         show_error(error)
-        self.report({"ERROR"}, error.message)
+        self.report({"ERROR"}, translated(error.message))
         return {"CANCELLED"}
 
     def _clean_up(self, context: Context) -> None:

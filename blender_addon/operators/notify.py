@@ -13,6 +13,7 @@ from ..blender_types import Context, OperatorResult
 from ..fix_button import draw_fix
 from ..registration import registration_of
 from ..session import current_session, show_error
+from ..translations import translated
 
 _POPUP_COLUMNS = 70
 
@@ -32,15 +33,15 @@ class FLEXTRAJ_OT_notify(bpy.types.Operator):
         message, code, key = self.message, self.code, self.key
 
         def draw(menu: Any, _context: Context) -> None:
-            for line in textwrap.wrap(message, _POPUP_COLUMNS):
-                menu.layout.label(text=line)
+            for line in textwrap.wrap(translated(message), _POPUP_COLUMNS):
+                menu.layout.label(text=line, translate=False)
             draw_fix(menu.layout, code, message, key)
 
         context.window_manager.popup_menu(draw, title="FlexTraj", icon="ERROR")
         return self.execute(context)
 
     def execute(self, context: Context) -> OperatorResult:
-        self.report({"WARNING"}, self.message)
+        self.report({"WARNING"}, translated(self.message))
         return {"FINISHED"}
 
 

@@ -11,6 +11,7 @@ from ..core.trajectories import TrajectorySet
 from ..overlay.viewport import overlay_settings, shot_of, viewport_overlay
 from ..properties import scene_settings
 from ..registration import registration_of
+from ..translations import translated
 from .modal_sampling import SamplingOperator, why_not_sample
 
 
@@ -26,7 +27,7 @@ class FLEXTRAJ_OT_sample_points(SamplingOperator, bpy.types.Operator):
         reason = why_not_sample(context)
         problem = sampling_problem(context, scene_settings(context.scene))
         if not reason and problem is not None:
-            reason = problem.message.rstrip(".")
+            reason = translated(problem.message).rstrip(".")
         if reason:
             cls.poll_message_set(reason)
         return not reason

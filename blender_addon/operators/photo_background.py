@@ -17,6 +17,7 @@ from ..core.photo_size import SizeRule, nearest_size
 from ..properties import scene_settings
 from ..registration import registration_of
 from ..session import current_session, show_error
+from ..translations import translated
 
 
 class _NeedsPhoto:
@@ -53,7 +54,7 @@ class FLEXTRAJ_OT_show_photo(_NeedsPhoto, bpy.types.Operator):
             show_photo(scene, path, form, camera, raster, settings.placement.photo_opacity)
         except FlexTrajError as error:
             show_error(error)
-            self.report({"ERROR"}, error.message)
+            self.report({"ERROR"}, translated(error.message))
             return {"CANCELLED"}
         show_error(None)
         return {"FINISHED"}
@@ -99,7 +100,7 @@ class FLEXTRAJ_OT_size_from_photo(_NeedsPhoto, bpy.types.Operator):
             photo = photo_format(path).upright_size
         except FlexTrajError as error:
             show_error(error)
-            self.report({"ERROR"}, error.message)
+            self.report({"ERROR"}, translated(error.message))
             return {"CANCELLED"}
         width, height = chosen_size(context, settings)
         rule = size_rule(current_session().engine(settings.engine))

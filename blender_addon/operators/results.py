@@ -19,6 +19,7 @@ from ..pairs_desk import PAIRS_KEY
 from ..preferences import output_folder
 from ..registration import registration_of
 from ..session import current_session, show_error
+from ..translations import translated
 
 LOAD_TARGETS = (
     (
@@ -101,7 +102,7 @@ class FLEXTRAJ_OT_load_result(bpy.types.Operator):
             place = self._load(context, report, report.video or Path())
         except FlexTrajError as error:
             show_error(error, report.key)
-            self.report({"ERROR"}, error.message)
+            self.report({"ERROR"}, translated(error.message))
             return {"CANCELLED"}
         self.report({"INFO"}, f"The video of '{report.title}' is {place} now")
         return {"FINISHED"}
@@ -145,7 +146,7 @@ class FLEXTRAJ_OT_retry_job(bpy.types.Operator):
         if bpy.app.background:
             report = session.wait_for(self.key)
             if report.stage is not JobStage.DONE:
-                self.report({"ERROR"}, report.message or "The job was cancelled.")
+                self.report({"ERROR"}, translated(report.message or "The job was cancelled."))
                 return {"CANCELLED"}
         return {"FINISHED"}
 

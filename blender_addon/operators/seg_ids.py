@@ -10,6 +10,7 @@ from ..bridge.seg_ids import assign_seg_ids
 from ..core.errors import FlexTrajError
 from ..properties import scene_settings
 from ..registration import registration_of
+from ..translations import translated
 from .subject_check import NeedsSubjects
 
 
@@ -29,7 +30,7 @@ class FLEXTRAJ_OT_assign_seg_ids(NeedsSubjects, bpy.types.Operator):
         try:
             assigned = assign_seg_ids([*subjects, *deformed], context.scene)
         except FlexTrajError as error:
-            self.report({"ERROR"}, error.message)
+            self.report({"ERROR"}, translated(error.message))
             return {"CANCELLED"}
         self.report({"INFO"}, ", ".join(f"{name}: {seg_id}" for name, seg_id in assigned.items()))
         return {"FINISHED"}

@@ -28,6 +28,7 @@ from ..properties import runtime_state, scene_settings
 from ..registration import registration_of
 from ..sampling_slot import redraw_panels
 from ..thumbnails import draw_icon
+from ..translations import translated
 from .fit_to_photo import why_not_place
 from .modal_sampling import SamplingOperator
 
@@ -112,7 +113,7 @@ class FLEXTRAJ_OT_use_start_frame(bpy.types.Operator):
             try:
                 last = math.floor(choose_frames(scene, sample).source_frames[-1])
             except FlexTrajError as error:
-                self.report({"ERROR"}, error.message)
+                self.report({"ERROR"}, translated(error.message))
                 return {"CANCELLED"}
         if last <= first:
             self.report({"ERROR"}, f"No motion is left after frame {first}: choose an earlier frame.")

@@ -3,12 +3,15 @@
 # Blender reads the annotations of operators as values, so they cannot be postponed nor type-checked.
 # pyright: reportInvalidTypeForm=false
 
+from pathlib import Path
+
 import bpy
 from bpy.props import BoolProperty, EnumProperty, StringProperty
 
 from ..blender_types import Context, OperatorResult
 from ..bridge.compat import path_options
 from ..bridge.pairs_request import chosen_folder, read_pairs_request
+from ..client.dataset_folder import CONTACT_SHEET
 from ..client.pairs_runner import PairsOrder, PairsStage
 from ..core.errors import ErrorCode, FlexTrajError
 from ..pairs_desk import PAIRS_KEY
@@ -16,6 +19,7 @@ from ..preferences import backend_settings
 from ..properties import scene_settings
 from ..registration import registration_of
 from ..session import current_session, ensure_timer, show_error, show_session
+from ..translations import translated
 
 
 class FLEXTRAJ_OT_generate_pairs(bpy.types.Operator):
@@ -40,7 +44,7 @@ class FLEXTRAJ_OT_generate_pairs(bpy.types.Operator):
             request = read_pairs_request(scene_settings(context.scene).training)
         except FlexTrajError as error:
             show_error(error, PAIRS_KEY)
-            self.report({"ERROR"}, error.message)
+            self.report({"ERROR"}, translated(error.message))
             return {"CANCELLED"}
         session.pairs.start(PairsOrder(request, backend_settings().python))
         show_session()
@@ -50,7 +54,8 @@ class FLEXTRAJ_OT_generate_pairs(bpy.types.Operator):
         report = session.pairs.wait_until_ended()
         show_error(report.error, PAIRS_KEY if report.error else "")
         if report.stage is not PairsStage.DONE:
-            self.report({"ERROR"}, report.error.message if report.error else "The generation was cancelled.")
+            sentence = report.error.message if report.error else "The generation was cancelled."
+            self.report({"ERROR"}, translated(sentence))
             return {"CANCELLED"}
         self.report({"INFO"}, f"{report.progress.done} clips are in {request.folder}")
         return {"FINISHED"}
@@ -112,23 +117,52 @@ class FLEXTRAJ_OT_pick_pairs_folder(bpy.types.Operator):
 class FLEXTRAJ_OT_open_pairs_folder(bpy.types.Operator):
     bl_idname = "flextraj.open_pairs_folder"
     bl_label = "Open Folder of Pairs"
-    bl_description = "Show the training pairs in the system's file browser"
+    bl_description = "Show the training pairs in the system's file browser, or their overview picture"
+
+    target: EnumProperty(
+        name="What",
+        description="What is opened",
+        items=(
+            ("FOLDER", "Folder", "The folder of the training pairs"),
+            (
+                "SHEET",
+                "Contact Sheet",
+                "Their overview, with the system's picture viewer",
+            ),
+        ),
+    )
+
+    @classmethod
+    def description(cls, context: Context, properties: bpy.types.OperatorProperties) -> str:
+        chosen = properties.target  # pyright: ignore[reportAttributeAccessIssue]
+        return cls.bl_description if chosen == "FOLDER" else "Open the overview of the training pairs"
 
     def execute(self, context: Context) -> OperatorResult:
         training = scene_settings(context.scene).training
         try:
-            if not training.folder.strip():
-                raise FlexTrajError("There is no output folder: choose one.", ErrorCode.PAIRS_FOLDER)
-            folder = chosen_folder(training.folder, ErrorCode.PAIRS_FOLDER)
-            if not folder.is_dir():
-                sentence = f"There is no folder {folder} yet: press Generate Pairs first."
-                raise FlexTrajError(sentence, ErrorCode.PAIRS_FOLDER)
+            path = _made_folder(training.folder)
+            if self.target == "SHEET":
+                path = path / CONTACT_SHEET
+                if not path.is_file():
+                    sentence = "There is no contact sheet yet: press Generate Pairs first."
+                    raise FlexTrajError(sentence, ErrorCode.PAIRS_FOLDER)
         except FlexTrajError as error:
-            self.report({"ERROR"}, error.message)
+            self.report({"ERROR"}, translated(error.message))
             return {"CANCELLED"}
         if not bpy.app.background:
-            bpy.ops.wm.path_open(filepath=str(folder))
+            bpy.ops.wm.path_open(filepath=str(path))
         return {"FINISHED"}
+
+
+def _made_folder(chosen: str) -> Path:
+    """The chosen output folder. Raises FlexTrajError where it is not there yet."""
+    if not chosen.strip():
+        raise FlexTrajError("There is no output folder: choose one.", ErrorCode.PAIRS_FOLDER)
+    folder = chosen_folder(chosen, ErrorCode.PAIRS_FOLDER)
+    if not folder.is_dir():
+        sentence = f"There is no folder {folder} yet: press Generate Pairs first."
+        raise FlexTrajError(sentence, ErrorCode.PAIRS_FOLDER)
+    return folder
 
 
 register, unregister = registration_of(

@@ -7,9 +7,9 @@ from abc import abstractmethod
 from typing import Any
 
 import bpy
-from bpy.app.translations import pgettext_iface
 
 from ..blender_types import Context, Layout
+from ..translations import translated
 
 _PIXELS_PER_CHARACTER = 6.6
 _PIXELS_OF_MARGIN = 60
@@ -67,7 +67,7 @@ def wrapped_text(layout: Layout, context: Context, text: str, icon: str = "NONE"
     columns = max(int((width - _PIXELS_OF_MARGIN * scale) / (_PIXELS_PER_CHARACTER * scale)), 16)
     column = layout.column(align=True)
     column.scale_y = 0.8
-    for number, line in enumerate(textwrap.wrap(str(pgettext_iface(text)), columns)):
+    for number, line in enumerate(textwrap.wrap(translated(text), columns)):
         if icon == "NONE":
             column.label(text=line, translate=False)
         else:

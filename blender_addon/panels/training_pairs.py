@@ -9,7 +9,7 @@ import bpy
 from ..blender_types import Context, Layout
 from ..bridge.pairs_request import chosen_folder
 from ..client.dataset_folder import FolderKind, FolderReport
-from ..client.pairs_runner import PairsReport
+from ..client.pairs_runner import PairsReport, PairsStage
 from ..client.pairs_texts import Phrase, end_phrase, progress_phrase, speed_phrase
 from ..core.errors import ErrorCode, FlexTrajError
 from ..fix_button import draw_fix
@@ -23,7 +23,7 @@ from ..translations import filled
 from .layout import ChildPanel, SidebarPanel, split_layout, wrapped_text
 
 _SHEET_SCALE = 9.0
-_COLUMNS = 3
+_COLUMNS = 2
 
 
 class FLEXTRAJ_PT_training_pairs(ChildPanel, bpy.types.Panel):
@@ -38,17 +38,31 @@ class FLEXTRAJ_PT_training_pairs(ChildPanel, bpy.types.Panel):
         _draw_path(layout, training, "folder")
         _draw_folder(layout, context, found)
         _draw_counts(layout.column(), training)
-        _draw_choices(layout, training, "actions")
+        layout.label(text="Camera Moves")
         _draw_choices(layout, training, "cameras")
         _draw_path(layout, training, "library")
         report = current_session().pairs.report
+        _draw_extent(layout, context, training)
         row = layout.row()
         row.scale_y = 1.5
         row.operator("flextraj.generate_pairs", icon="PLAY")
-        if report is not None:
-            _draw_progress(layout, context, report)
+        if report is not None and not report.stage.is_finished:
+            _draw_progress(layout, report)
+        # How another folder's ended is no news here, and what is wrong with this one stands at its top.
+        elif report is not None and _is_its_end(report, found):
+            _draw_end(layout, context, report)
         if found is not None and found.kind is FolderKind.DATASET:
             _draw_dataset(layout, found)
+
+
+class FLEXTRAJ_PT_pair_actions(SidebarPanel, bpy.types.Panel):
+    bl_idname = "FLEXTRAJ_PT_pair_actions"
+    bl_label = "Actions"
+    bl_parent_id = FLEXTRAJ_PT_training_pairs.bl_idname
+    bl_options = {"DEFAULT_CLOSED"}
+
+    def draw(self, context: Context) -> None:
+        _draw_choices(self.layout, scene_settings(context.scene).training, "actions")
 
 
 class FLEXTRAJ_PT_pair_clips(SidebarPanel, bpy.types.Panel):
@@ -97,6 +111,7 @@ def _draw_folder(layout: Layout, context: Context, found: FolderReport | None) -
         return
     if found.kind is FolderKind.OTHER:
         wrapped_text(layout, context, found.problem, "ERROR")
+        draw_fix(layout, ErrorCode.PAIRS_FOLDER.value, found.problem)
         return
     text = filled(
         "A dataset is in this folder (finished clips: {count}): Generate Pairs goes on with it.",
@@ -112,27 +127,43 @@ def _draw_counts(column: Layout, training: FlexTrajTrainingSettings) -> None:
         column.prop(training, name)
 
 
+def _draw_extent(layout: Layout, context: Context, training: FlexTrajTrainingSettings) -> None:
+    text = filled(
+        "Drawn from {characters} characters of each kind × {actions} actions × {cameras} camera moves",
+        characters=training.characters,
+        actions=len(training.actions),
+        cameras=len(training.cameras),
+    )
+    wrapped_text(layout, context, text, "BLANK1")
+
+
 def _draw_choices(layout: Layout, training: FlexTrajTrainingSettings, name: str) -> None:
     described: Any = training.bl_rna.properties[name]
-    column = layout.column(align=True)
-    column.label(text=described.name)
-    grid = column.grid_flow(row_major=True, columns=_COLUMNS, even_columns=True, align=True)
+    grid = layout.grid_flow(row_major=True, columns=_COLUMNS, even_columns=True, align=True)
     for item in described.enum_items_static:
         grid.prop_enum(training, name, item.identifier)
 
 
-def _draw_progress(layout: Layout, context: Context, report: PairsReport) -> None:
-    if not report.stage.is_finished:
-        row = layout.row(align=True)
-        row.progress(factor=report.progress.fraction, text=_text(progress_phrase(report)))
-        row.operator("flextraj.cancel_pairs", text="", icon="X")
-        speed = speed_phrase(report)
-        if speed is not None:
-            layout.label(text=_text(speed), icon="TIME")
-        return
+def _draw_progress(layout: Layout, report: PairsReport) -> None:
+    row = layout.row(align=True)
+    row.progress(factor=report.progress.fraction, text=_text(progress_phrase(report)))
+    row.operator("flextraj.cancel_pairs", text="", icon="X")
+    speed = speed_phrase(report)
+    if speed is not None:
+        layout.label(text=_text(speed), icon="TIME")
+
+
+def _is_its_end(report: PairsReport, found: FolderReport | None) -> bool:
+    """Whether a generation ended in the folder that is chosen now, and the folder was not the reason."""
+    if found is None or found.kind is FolderKind.OTHER:
+        return False
+    return found.folder == report.order.request.folder
+
+
+def _draw_end(layout: Layout, context: Context, report: PairsReport) -> None:
     end = end_phrase(report)
     if end is not None:
-        layout.label(text=_text(end), icon="CHECKMARK")
+        layout.label(text=_text(end), icon="CHECKMARK" if report.stage is PairsStage.DONE else "CANCEL")
     elif report.error is not None:
         wrapped_text(layout, context, report.error.message, "ERROR")
         draw_fix(layout, report.error.code.value, report.error.message, PAIRS_KEY)
@@ -143,11 +174,16 @@ def _draw_dataset(layout: Layout, found: FolderReport) -> None:
         icon = thumbnail_icon(str(found.contact_sheet), found.sheet_stamp)
         if icon:
             layout.template_icon(icon_value=icon, scale=_SHEET_SCALE)
-    layout.operator("flextraj.open_pairs_folder", text="Open Folder", icon="FILE_FOLDER")
+    row = layout.row(align=True)
+    row.operator("flextraj.open_pairs_folder", text="Open Folder", icon="FILE_FOLDER").target = "FOLDER"
+    if found.contact_sheet is not None:
+        row.operator("flextraj.open_pairs_folder", text="", icon="IMAGE_DATA").target = "SHEET"
 
 
 def _text(phrase: Phrase) -> str:
     return filled(phrase.pattern, **dict(phrase.places))
 
 
-register, unregister = registration_of(FLEXTRAJ_PT_training_pairs, FLEXTRAJ_PT_pair_clips)
+register, unregister = registration_of(
+    FLEXTRAJ_PT_training_pairs, FLEXTRAJ_PT_pair_actions, FLEXTRAJ_PT_pair_clips
+)

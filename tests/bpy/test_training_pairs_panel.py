@@ -29,6 +29,7 @@ from blender_addon.core.errors import ErrorCode, FlexTrajError  # noqa: E402
 from blender_addon.core.training_pairs import PairAction, PairCamera, PairRenderer, PairsRequest  # noqa: E402
 from blender_addon.panels import training_pairs  # noqa: E402
 from blender_addon.panels.training_pairs import (  # noqa: E402
+    FLEXTRAJ_PT_pair_actions,
     FLEXTRAJ_PT_pair_clips,
     FLEXTRAJ_PT_training_pairs,
 )
@@ -131,7 +132,8 @@ def test_every_setting_of_the_panel_reaches_the_request(training: Any, tmp_path:
     }
     assert set(expected) == {item.name for item in fields(PairsRequest)}
     assert {name: getattr(request, name) for name in expected} == expected
-    shown = {name for kind, name in drawn(FLEXTRAJ_PT_training_pairs) + drawn(FLEXTRAJ_PT_pair_clips)}
+    panels = (FLEXTRAJ_PT_training_pairs, FLEXTRAJ_PT_pair_actions, FLEXTRAJ_PT_pair_clips)
+    shown = {name for panel in panels for _, name in drawn(panel)}
     assert shown > set(expected) - {"actions", "cameras"} | set(PairAction) | set(PairCamera)
 
 
@@ -196,6 +198,16 @@ def test_the_panel_shows_progress_then_the_contact_sheet(
     assert "Done; finished clips: 3" in words()
     assert ("picture", "") in drawn(FLEXTRAJ_PT_training_pairs)
     assert ("operator", "flextraj.open_pairs_folder") in drawn(FLEXTRAJ_PT_training_pairs)
+    for target in ("FOLDER", "SHEET"):
+        assert ops.flextraj.open_pairs_folder(target=target) == {"FINISHED"}
+
+
+def test_nothing_is_opened_that_is_not_there(training: Any) -> None:
+    with pytest.raises(RuntimeError, match="press Generate Pairs first"):
+        ops.flextraj.open_pairs_folder(target="FOLDER")
+    Path(training.folder).mkdir()
+    with pytest.raises(RuntimeError, match="There is no contact sheet yet"):
+        ops.flextraj.open_pairs_folder(target="SHEET")
 
 
 def test_a_dataset_of_yesterday_is_found_without_pressing_anything(

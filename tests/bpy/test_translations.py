@@ -67,3 +67,54 @@ def test_the_list_of_texts_knows_labels_choices_tooltips_and_what_panels_draw(li
 
 def test_a_pattern_without_translation_is_filled_in_english() -> None:
     assert translations.filled("{count} of {total}", count=2, total=3) == "2 of 3"
+
+
+@pytest.fixture
+def german(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blender's lookup, as it is where the user has chosen German; the module has no other languages."""
+    messages = translations.read_messages()["de"]
+    monkeypatch.setattr(translations, "pgettext_iface", lambda text: messages.get(("*", text), text))
+
+
+def test_an_error_with_names_and_numbers_is_read_in_the_users_language(german: None) -> None:
+    assert translations.translated(
+        "'Cube' has no vertices on the first frame: choose another object or first frame."
+    ) == ("'Cube' hat auf dem ersten Bild keine Vertices: ein anderes Objekt oder erstes Bild wählen.")
+    assert translations.translated(
+        "The photo /home/me/a b.jpg does not exist: choose the image again under Photo."
+    ) == ("/home/me/a b.jpg (Foto) gibt es nicht: das Bild unter Foto noch einmal wählen.")
+
+
+def test_an_error_within_an_error_is_read_in_the_users_language(german: None) -> None:
+    sentence = (
+        "The FlexTraj backend is not installed: run 'python3 x' in the FlexTraj folder, or choose the "
+        "backend's Python in the add-on's preferences."
+    )
+    assert translations.translated(sentence).startswith(
+        "Das FlexTraj-Backend ist nicht installiert: 'python3 x' im FlexTraj-Ordner ausführen"
+    )
+
+
+def test_the_name_of_an_object_is_never_translated(german: None) -> None:
+    assert translations.translated("'Character' is not a camera: choose a camera object.") == (
+        "'Character' ist keine Kamera: ein Kameraobjekt wählen."
+    )
+
+
+@pytest.mark.parametrize(
+    "sentence", ["", "Nobody knows this: {0}.", "{", "Something broke\nin two lines: see."]
+)
+def test_a_sentence_that_is_not_known_stays_as_it_is(german: None, sentence: str) -> None:
+    assert translations.translated(sentence) == sentence
+
+
+def test_every_pattern_of_an_error_is_found_again_in_its_sentence(german: None) -> None:
+    for pattern, _ in translations._patterns():
+        values = tuple(f"value{number}" for number in range(len(places(pattern))))
+        found = translations._find_pattern(pattern.format(*values))
+        assert found == (pattern, values)
+
+
+def test_in_english_nothing_changes() -> None:
+    sentence = "'Cube' is not a camera: choose a camera object."
+    assert translations.translated(sentence) == sentence

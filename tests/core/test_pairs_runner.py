@@ -136,6 +136,20 @@ def test_a_cancel_before_the_child_runs_is_not_forgotten(
     assert reports_to_the_end(runner)[0][-1].stage is PairsStage.CANCELLED
 
 
+@pytest.mark.parametrize(("done", "failed", "stage"), [(3, 0, "done"), (2, 1, "done"), (2, 0, "cancelled")])
+def test_a_child_that_ends_early_in_good_order_is_not_taken_for_a_finished_dataset(
+    runner: PairsRunner, fake: FakeSynthesize, order: PairsOrder, done: int, failed: int, stage: str
+) -> None:
+    line = f'{{"state": "done", "done": {done}, "failed": {failed}, "clips": 3}}'
+    fake.python.write_text(f"#!/bin/sh\necho '{line}'\nexit {1 if failed else 0}\n", "utf-8")
+    runner.start(order)
+    last = reports_to_the_end(runner)[0][-1]
+    assert last.stage.value == stage
+    phrase = end_phrase(last)
+    assert phrase is not None
+    assert ("failed" in phrase.pattern) == bool(failed)
+
+
 @pytest.mark.parametrize(
     ("way", "sentence", "code"),
     [

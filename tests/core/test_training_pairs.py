@@ -71,7 +71,9 @@ def test_a_relative_folder_is_no_place_to_write_to() -> None:
 
 def test_a_line_says_how_far_the_clips_are() -> None:
     line = b'{"state":"running","done":3,"clips":200,"clips_per_minute":55.1,"eta_seconds":12,"message":""}\n'
-    assert read_progress(line) == SynthesisProgress(SynthesisState.RUNNING, 3, 200, 55.1, 12.0)
+    assert read_progress(line) == SynthesisProgress(
+        SynthesisState.RUNNING, 3, 200, clips_per_minute=55.1, eta_seconds=12.0
+    )
 
 
 def test_an_error_keeps_its_sentence_and_kind() -> None:
@@ -126,7 +128,11 @@ def test_an_empty_and_a_missing_folder_are_new(tmp_path: Path) -> None:
 def test_a_dataset_tells_its_finished_clips_and_its_contact_sheet(tmp_path: Path) -> None:
     (tmp_path / "dataset.json").write_text('{"seed": 1}')
     assert (look_at_folder(tmp_path).clips, look_at_folder(tmp_path).contact_sheet) == (0, None)
-    (tmp_path / "clips.jsonl").write_text("{}\n" * 37)
+    (tmp_path / "clips.jsonl").write_text("{}\n" * 30)
+    (tmp_path / "unfinished").mkdir()
+    for number in range(7):
+        (tmp_path / "unfinished" / f"clip{number}.tar").touch()
+    (tmp_path / "unfinished" / ".half.tar").touch()
     (tmp_path / "contact_sheet.png").touch()
     found = check_folder(tmp_path)
     assert (found.kind, found.clips, found.contact_sheet) == (
