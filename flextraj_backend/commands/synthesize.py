@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from flextraj_backend.synthesis.validation import DatasetCheck
 
 NAME = "synthesize"
+_INTERRUPTED = 130
 _SHOWN_BAD = 30
 _MOST_WORKERS = 8
 _SIDES = (16, 4096)
@@ -77,9 +79,11 @@ def command(
 ) -> None:
     """Make clips of procedural characters with exact trajectories, in pairs of one motion.
 
-    Each clip comes with its video, masks, trajectories and prompt, and with the trajectories of other
-    characters that perform the same motion. The shards are WebDataset files. Run the same command again to go
-    on after an interruption, or with more --clips to add some. The number of workers changes no clip.
+    Each clip has video, masks, prompt, its trajectories and those of others that perform its motion.
+
+    Run the same command again to go on after an interruption, or with more --clips to add some.
+
+    The shards are WebDataset files. The number of workers changes no clip.
     """
     if check is not None:
         _check(check, repair)
@@ -116,6 +120,7 @@ def _run(
     output: Path, settings: SynthesisSettings, clips: int, workers: int, ray: str | None, style: ProgressStyle
 ) -> None:
     from flextraj_backend.synthesis.pipeline import synthesize
+    from flextraj_backend.synthesis.run import StoppedError
     from flextraj_backend.synthesis.stop_signals import print_line, stop_with_parent, stopping_on_signals
 
     with stopping_on_signals() as stop:
@@ -124,7 +129,11 @@ def _run(
             reporter = JsonReporter(print_line)
         else:
             reporter = BarReporter(Console(stderr=True))
-        progress = synthesize(output, settings, clips, workers, ray, reporter, stop)
+        try:
+            progress = synthesize(output, settings, clips, workers, ray, reporter, stop)
+        except StoppedError as stopped:
+            print(f"flextraj: {stopped.message}", file=sys.stderr)
+            sys.exit(_INTERRUPTED)
     if progress.failed:
         raise typer.Exit(1)
 

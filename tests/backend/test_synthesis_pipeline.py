@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import toy_clip_maker
 
-from blender_addon.core.errors import FlexTrajError
+from blender_addon.core.errors import ErrorCode, FlexTrajError
 from flextraj_backend.synthesis import dataset_folder
 from flextraj_backend.synthesis.dataset_folder import DatasetFolder, locked, read_description
 from flextraj_backend.synthesis.pipeline import synthesize
@@ -247,7 +247,7 @@ def test_a_full_disk_stops_the_run_and_keeps_what_is_done(run: Run, monkeypatch:
         nonlocal count
         count += 1
         if count == 3:
-            raise FlexTrajError(f"{path} cannot be written (No space left on device).", "disk")  # pyright: ignore[reportArgumentType]
+            raise FlexTrajError(f"{path} cannot be written (No space left on device).", ErrorCode.DISK)
         return write_bytes(path, data)
 
     monkeypatch.setattr(dataset_folder, "write_bytes", write_or_fail)
