@@ -98,6 +98,22 @@ def tracking(
         typer.echo(f"Rows written to {write_tracking(json, rows)}")
 
 
+@app.command("synthesis")
+def synthesis(
+    clips: int = typer.Option(24, min=2, help="Clips that each arrangement of workers makes."),
+    ray: bool = typer.Option(True, "--ray/--no-ray", help="Measure workers on a local Ray cluster, too."),
+    json: Path | None = typer.Option(None, "--json", help="Also write the rows to this file."),
+) -> None:
+    """Synthetic clips of 9 frames, 72x48: one and two processes, one and two Ray workers."""
+    # Imported only now: the other benchmarks make no clips.
+    from flextraj_backend.bench.synthesis_rows import SynthesisBench, rows
+
+    measured = rows(SynthesisBench(clips=clips, with_ray=ray), typer.echo)
+    print_rows("flextraj bench synthesis", measured)
+    if json is not None:
+        typer.echo(f"Rows written to {write_rows(json, measured)}")
+
+
 def _measure(part: SamplingBench, scene: Path | None) -> list[BenchRow]:
     # Imported only when asked for: the ID video bench needs no bpy.
     name = part.value.replace("-", "_")
