@@ -57,6 +57,9 @@ def command(
     cameras: str = typer.Option(
         "", metavar="A,B", help="Camera moves to draw from: static,orbit,dolly,shake. Default: all."
     ),
+    library: Path | None = typer.Option(
+        None, metavar="DIR", help="Folder of your own characters and motions: FBX, GLB and BVH files."
+    ),
     video: VideoQuality = typer.Option(
         VideoQuality.LOSSLESS, help="lossless: bit for bit; high: H.264 without visible loss."
     ),
@@ -111,6 +114,7 @@ def command(
         others=others,
         pair_size=others + 1 if pair_size is None else pair_size,
         video=video,
+        library="" if library is None else str(_library_folder(library)),
         clips_per_shard=clips_per_shard,
     )
     _run(output, settings, clips, workers or _default_workers(), ray, progress)
@@ -174,6 +178,13 @@ def _print_check(console: Console, folder: Path, found: DatasetCheck) -> None:
         f"{len(found.missing)} are still to be made.",
         highlight=False,
     )
+
+
+def _library_folder(folder: Path) -> Path:
+    """The folder as every worker finds it, wherever it was started."""
+    if not folder.is_dir():
+        raise RequestError(f"There is no folder {folder}: check the path of the --library.")
+    return folder.resolve()
 
 
 def _default_workers() -> int:

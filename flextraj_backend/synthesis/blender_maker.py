@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
 from blender_addon.core.errors import ErrorCode, FlexTrajError
 from flextraj_backend.installation import install_command
-from flextraj_backend.synthesis.characters import CharacterRecipe
 from flextraj_backend.synthesis.clip import SyntheticClip
 from flextraj_backend.synthesis.plan import ClipTask, SynthesisSettings, other_casts
-from flextraj_backend.synthesis.scene import SceneRecipe, draw_cast, draw_scene
+from flextraj_backend.synthesis.scene import Performer, SceneRecipe, draw_cast, draw_scene
+from flextraj_backend.synthesis.user_library import NO_LIBRARY, Library, scan_library
 
 _TRIES = 30
 
@@ -26,11 +28,12 @@ class BlenderClipMaker:
                 ErrorCode.BACKEND,
             ) from error
         self._settings = settings
+        self._library = scan_library(Path(settings.library)) if settings.library else NO_LIBRARY
 
     def make(self, task: ClipTask) -> SyntheticClip:
         from flextraj_backend.synthesis.clip_builder import build_clip
 
-        scene, casts = draw_group(self._settings, task.group)
+        scene, casts = draw_group(self._settings, task.group, self._library)
         return build_clip(
             scene.with_cast(casts[task.member]),
             task.key,
@@ -40,20 +43,20 @@ class BlenderClipMaker:
 
 
 def draw_group(
-    settings: SynthesisSettings, group: int
-) -> tuple[SceneRecipe, tuple[tuple[CharacterRecipe, ...], ...]]:
+    settings: SynthesisSettings, group: int, library: Library = NO_LIBRARY
+) -> tuple[SceneRecipe, tuple[tuple[Performer, ...], ...]]:
     """Draw the scene of a pair group and all casts that perform it, the scene's own first.
 
     Casts differ from each other wherever there are enough characters.
     """
     rng = np.random.default_rng([settings.seed, group])
-    scene = draw_scene(rng, settings.scene)
+    scene = draw_scene(rng, settings.scene, library)
     casts = [scene.characters]
     while len(casts) < settings.cast_count:
-        cast = draw_cast(rng, scene, settings.scene)
+        cast = draw_cast(rng, scene, settings.scene, library)
         for _ in range(_TRIES):
             if not any(set(cast) & set(taken) for taken in casts):
                 break
-            cast = draw_cast(rng, scene, settings.scene)
+            cast = draw_cast(rng, scene, settings.scene, library)
         casts.append(cast)
     return scene, tuple(casts)
