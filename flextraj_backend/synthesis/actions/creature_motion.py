@@ -161,7 +161,7 @@ _Action = Callable[[Series, ActionRecipe, np.random.Generator], PosePlan]
 CREATURE_ACTIONS: Mapping[ActionName, tuple[_Action, float]] = {
     ActionName.WALK: (_walk, 1.15),
     ActionName.HOP: (_hop, 1.0),
-    ActionName.LOOK_AROUND: (_look_around, 0.5),
+    ActionName.LOOK_AROUND: (_look_around, 0.6),
     ActionName.TURN: (_turn, 1.2),
     ActionName.WAG: (_wag, 0.8),
 }

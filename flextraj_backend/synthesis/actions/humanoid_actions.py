@@ -146,9 +146,9 @@ def _jumping_jack(cycles: Series, recipe: ActionRecipe, rng: np.random.Generator
 LEG_ACTIONS: Mapping[ActionName, tuple[Action, float]] = {
     ActionName.WALK: (_walk, 0.95),
     ActionName.TURN: (_turn, 1.1),
-    ActionName.SQUAT: (_squat, 0.62),
+    ActionName.SQUAT: (_squat, 0.75),
     ActionName.JUMP: (_jump, 0.85),
-    ActionName.KICK: (_kick, 0.65),
+    ActionName.KICK: (_kick, 0.8),
     ActionName.JUMPING_JACK: (_jumping_jack, 0.75),
 }
 """Each with its cycles a second."""

@@ -135,9 +135,9 @@ def _dance(cycles: Series, recipe: ActionRecipe, rng: np.random.Generator) -> Po
 
 GESTURES: Mapping[ActionName, tuple[Action, float]] = {
     ActionName.WAVE: (_wave_hand, 0.75),
-    ActionName.REACH: (_reach, 0.55),
-    ActionName.BOW: (_bow, 0.6),
-    ActionName.LEAN: (_lean, 0.5),
+    ActionName.REACH: (_reach, 0.8),
+    ActionName.BOW: (_bow, 0.72),
+    ActionName.LEAN: (_lean, 0.6),
     ActionName.CLAP: (_clap, 0.8),
     ActionName.DANCE: (_dance, 0.9),
 }

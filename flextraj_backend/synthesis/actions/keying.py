@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from blender_addon.core.errors import FlexTrajError
+from blender_addon.core.errors import RequestError
 from flextraj_backend.synthesis.actions.creature_motion import CREATURE_ACTIONS, pose_creature
 from flextraj_backend.synthesis.actions.humanoid_motion import HUMANOID_ACTIONS, pose_humanoid
 from flextraj_backend.synthesis.actions.object_actions import OBJECT_ACTIONS, ObjectSequence, move_object
@@ -55,10 +55,10 @@ def apply_action(
         first_frame: scene frame of the first pose.
 
     Raises:
-        FlexTrajError: the character has no such action.
+        RequestError: the character has no such action.
     """
     if not performs(character.recipe, recipe.name):
-        raise FlexTrajError(
+        raise RequestError(
             f"A {character.recipe.form.value} cannot {recipe.name.value}: choose one of its own actions."
         )
     _clear(character)

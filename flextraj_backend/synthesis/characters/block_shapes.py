@@ -62,4 +62,4 @@ def _cube_grid(cells: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
             quads.append((ring if sign > 0 else ring[:, ::-1]) + len(vertices) * first.size)
             vertices.append(side)
     merged, index = np.unique(np.round(np.concatenate(vertices), 9), axis=0, return_inverse=True)
-    return merged, index.reshape(-1)[np.concatenate(quads)]
+    return np.asarray(merged, np.float64), index.reshape(-1)[np.concatenate(quads)].astype(np.int64)

@@ -24,6 +24,8 @@ from flextraj_backend.synthesis.characters.surface_texture import (
     draw_texture,
 )
 
+_DETAIL_HEIGHT = 1.85
+"""Height for which `MeshDetail` holds, metres: the arms of smaller people need smaller cells."""
 _TOPS = ("jacket", "shirt", "sweater", "pullover")
 _CLOTH_PATTERNS = (
     SolidPattern.STRIPES,
@@ -38,7 +40,7 @@ def model_person(rng: np.random.Generator, detail: MeshDetail) -> CharacterModel
     """Model a person in its rest pose, arms half raised."""
     body, build = _draw_proportions(rng)
     texture, clothes = _draw_clothes(rng)
-    mesh = build_body(body, detail.value)
+    mesh = build_body(body, detail.value * body.height / _DETAIL_HEIGHT)
     return CharacterModel(
         f"a {build} person {clothes}",
         mesh.vertices,
@@ -59,8 +61,9 @@ def _draw_proportions(rng: np.random.Generator) -> tuple[HumanoidProportions, st
     tall = float(rng.uniform(1.35, 2.0))
     # Smaller bodies have larger heads, as children have.
     head = body.head * float(np.clip(1.72 / tall, 0.9, 1.3)) * float(rng.uniform(0.95, 1.15))
-    girth = body.girth * (1.05 + 0.35 * bulk)
-    wide = 1.0 + 0.22 * bulk
+    # Thicker legs would grow together.
+    girth = min(body.girth * (1.0 + 0.22 * bulk), 1.16)
+    wide = 1.0 + 0.26 * bulk
     body = replace(
         body,
         height=tall,
@@ -68,7 +71,7 @@ def _draw_proportions(rng: np.random.Generator) -> tuple[HumanoidProportions, st
         girth=girth,
         chest=body.chest * wide,
         waist=body.waist * (wide + 0.12 * max(0.0, bulk)),
-        hips=body.hips * (1.0 + 0.14 * bulk),
+        hips=max(body.hips * (1.0 + 0.20 * bulk), 0.196 * girth),
         shoulders=body.shoulders * (1.0 + 0.10 * bulk),
         hair=float(rng.uniform(0.010, 0.030)),
         hair_length=float(rng.uniform(0.45, 1.15)),

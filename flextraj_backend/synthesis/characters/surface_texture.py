@@ -52,7 +52,7 @@ class MaterialTexture:
         """Linear RGB (P, 3) at rest positions (P, 3) in metres."""
         places = np.asarray(rest_positions, np.float32)
         share = self._accent_share(places @ _frame_along(self.axis) / np.float32(self.period))
-        base, accent = np.float32(self.base), np.float32(self.accent)
+        base, accent = np.array(self.base, np.float32), np.array(self.accent, np.float32)
         grain = 0.6 * solid_noise(places / np.float32(_GRAIN), self.seed + 1)
         grain += 0.4 * solid_noise(places / np.float32(3 * _GRAIN), self.seed + 2)
         shade = 1.0 + self.grain * 2.0 * (grain - 0.5)
