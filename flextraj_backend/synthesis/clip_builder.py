@@ -27,6 +27,7 @@ from flextraj_backend.synthesis.raster_renderer import SAMPLES, LitMesh, shade
 from flextraj_backend.synthesis.scene import Renderer, SceneRecipe
 from flextraj_backend.synthesis.stage import Performer, shared_stage
 from flextraj_backend.synthesis.textures import TexturedSurface
+from flextraj_backend.synthesis.user_library import LibraryCharacter
 from flextraj_backend.synthesis.zbuffer import Fragments, nearest_fragments, supersampled
 
 PRODUCER = "flextraj synthesize"
@@ -36,7 +37,7 @@ BACKGROUND_NAME = "Background"
 def build_clip(
     recipe: SceneRecipe,
     key: str,
-    others: Sequence[Sequence[CharacterRecipe]] = (),
+    others: Sequence[Sequence[CharacterRecipe | LibraryCharacter]] = (),
     pair_group: str | None = None,
 ) -> SyntheticClip:
     """Build a clip. Takes over this process's Blender; characters stay built for the next clips.
@@ -78,7 +79,7 @@ def build_clip(
         prompt=describe_scene(
             recipe,
             tuple(
-                f"{performer.character.description} {action.name.value}"
+                f"{performer.description} {action.name}"
                 for performer, action in zip(performers, recipe.actions, strict=True)
             ),
         ),
@@ -197,14 +198,14 @@ def _occluders(background: Sequence[TexturedSurface]) -> list[OccluderMesh]:
 
 
 def _performer_records(
-    recipe: SceneRecipe, cast: Sequence[CharacterRecipe], performers: Sequence[Performer]
+    recipe: SceneRecipe, cast: Sequence[CharacterRecipe | LibraryCharacter], performers: Sequence[Performer]
 ) -> tuple[PerformerRecord, ...]:
     return tuple(
         PerformerRecord(
-            character.kind.value,
+            character.name if isinstance(character, LibraryCharacter) else character.kind.value,
             character.seed,
-            performer.character.description,
-            action.name.value,
+            performer.description,
+            str(action.name),
             action.seed,
         )
         for character, performer, action in zip(cast, performers, recipe.actions, strict=True)

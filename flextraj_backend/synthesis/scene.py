@@ -14,8 +14,13 @@ from flextraj_backend.synthesis.backgrounds import BackgroundRecipe, draw_backgr
 from flextraj_backend.synthesis.cameras import CameraMove, CameraRecipe, draw_camera
 from flextraj_backend.synthesis.characters import CharacterKind, CharacterRecipe, draw_character
 from flextraj_backend.synthesis.lights import LightRecipe, draw_light
+from flextraj_backend.synthesis.user_library import NO_LIBRARY, Library, LibraryAction, LibraryCharacter
+
+Performer = CharacterRecipe | LibraryCharacter
+Action = ActionRecipe | LibraryAction
 
 _KINDS = tuple(CharacterKind)
+_LIBRARY_SHARE = 0.5
 
 
 class Renderer(StrEnum):
@@ -86,8 +91,8 @@ class SceneRecipe:
     """
 
     seed: int
-    characters: tuple[CharacterRecipe, ...]
-    actions: tuple[ActionRecipe, ...]
+    characters: tuple[Performer, ...]
+    actions: tuple[Action, ...]
     placements: tuple[Placement, ...]
     camera: CameraRecipe
     background: BackgroundRecipe
@@ -100,22 +105,22 @@ class SceneRecipe:
     background_points: int
     renderer: Renderer
 
-    def with_cast(self, characters: Sequence[CharacterRecipe]) -> SceneRecipe:
+    def with_cast(self, characters: Sequence[Performer]) -> SceneRecipe:
         """The same motions before the same camera by other characters, of the same kinds in order."""
         return replace(self, characters=tuple(characters))
 
 
-def draw_scene(rng: np.random.Generator, options: SceneOptions) -> SceneRecipe:
-    """Draw a scene.
+def draw_scene(rng: np.random.Generator, options: SceneOptions, library: Library = NO_LIBRARY) -> SceneRecipe:
+    """Draw a scene; half of the people and of their motions are the library's, where it has some.
 
     Raises:
         RequestError: no kind of character that may be drawn has one of the actions.
     """
     count = 1 + int(rng.choice(len(options.subject_weights), p=_shares(options.subject_weights)))
     kinds = _draw_kinds(rng, options, count)
-    actions: list[ActionRecipe] = []
+    actions: list[Action] = []
     for kind in kinds:
-        actions.append(_draw_action(rng, kind, options, {action.name for action in actions}))
+        actions.append(_draw_action(rng, kind, options, {action.name for action in actions}, library))
     body = float(rng.uniform(1.5, 1.9))
     share = float(rng.uniform(*_HEIGHT_SHARES[count - 1]))
     camera = draw_camera(
@@ -124,7 +129,7 @@ def draw_scene(rng: np.random.Generator, options: SceneOptions) -> SceneRecipe:
     aspect = options.width / options.height
     return SceneRecipe(
         seed=int(rng.integers(1 << 31)),
-        characters=_draw_characters(rng, kinds, options, ()),
+        characters=_draw_characters(rng, kinds, options, (), library),
         actions=tuple(actions),
         placements=_draw_placements(rng, kinds, body, aspect * body / share),
         camera=camera,
@@ -147,39 +152,36 @@ _TARGET_HEIGHT = 0.47
 
 
 def draw_cast(
-    rng: np.random.Generator, recipe: SceneRecipe, options: SceneOptions
-) -> tuple[CharacterRecipe, ...]:
+    rng: np.random.Generator, recipe: SceneRecipe, options: SceneOptions, library: Library = NO_LIBRARY
+) -> tuple[Performer, ...]:
     """Draw other characters of the same kinds for a scene's motions."""
-    return _draw_characters(
-        rng, [character.kind for character in recipe.characters], options, recipe.characters
-    )
+    kinds = [character.kind for character in recipe.characters]
+    return _draw_characters(rng, kinds, options, recipe.characters, library)
 
 
 def _draw_characters(
     rng: np.random.Generator,
     kinds: Sequence[CharacterKind],
     options: SceneOptions,
-    taken: tuple[CharacterRecipe, ...],
-) -> tuple[CharacterRecipe, ...]:
+    taken: tuple[Performer, ...],
+    library: Library,
+) -> tuple[Performer, ...]:
     """Draw an allowed character for each kind: none of `taken` and none twice, if there are enough."""
-    drawn: list[CharacterRecipe] = []
+    drawn: list[Performer] = []
     for kind in kinds:
-        numbers = rng.permutation(options.characters)
-        pool = (
-            draw_character(
-                np.random.default_rng([options.character_seed, _KINDS.index(kind), int(number)]), kind
-            )
-            for number in numbers
-        )
-        first = None
-        for character in pool:
-            first = first or character
-            if character not in (*taken, *drawn):
-                first = character
-                break
-        assert first is not None
-        drawn.append(first)
+        excluded = {*taken, *drawn}
+        own = [character for character in library.characters if character not in excluded]
+        if kind is CharacterKind.HUMANOID and own and rng.random() < _LIBRARY_SHARE:
+            drawn.append(own[int(rng.integers(len(own)))])
+            continue
+        pool = [_numbered(options, kind, number) for number in rng.permutation(options.characters).tolist()]
+        drawn.append(next((character for character in pool if character not in excluded), pool[0]))
     return tuple(drawn)
+
+
+def _numbered(options: SceneOptions, kind: CharacterKind, number: int) -> CharacterRecipe:
+    seeds = [options.character_seed, _KINDS.index(kind), number]
+    return draw_character(np.random.default_rng(seeds), kind)
 
 
 def _draw_kinds(rng: np.random.Generator, options: SceneOptions, count: int) -> list[CharacterKind]:
@@ -201,9 +203,14 @@ def _names_of(kind: CharacterKind, options: SceneOptions) -> list[ActionName]:
 
 
 def _draw_action(
-    rng: np.random.Generator, kind: CharacterKind, options: SceneOptions, used: set[ActionName]
-) -> ActionRecipe:
+    rng: np.random.Generator, kind: CharacterKind, options: SceneOptions, used: set[str], library: Library
+) -> Action:
     """Draw an allowed action, one that is not used yet if there is."""
+    own = [action for action in library.actions if action.name not in used]
+    if kind is CharacterKind.HUMANOID and own and not options.actions and rng.random() < _LIBRARY_SHARE:
+        seed = int(rng.integers(1 << 31))
+        start = float(np.random.default_rng(seed).random())
+        return replace(own[int(rng.integers(len(own)))], start=start, seed=seed)
     names = _names_of(kind, options)
     names = [name for name in names if name not in used] or names
     return ActionRecipe.from_seed(names[int(rng.integers(len(names)))], int(rng.integers(1 << 31)))

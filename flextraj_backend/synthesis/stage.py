@@ -13,17 +13,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flextraj_backend.scene_import import quiet_stdout, require_bpy
-from flextraj_backend.synthesis.actions import apply_action
+from flextraj_backend.synthesis.actions import ActionRecipe, apply_action
 from flextraj_backend.synthesis.cameras import SENSOR_HEIGHT, camera_poses
 from flextraj_backend.synthesis.characters import (
     Character,
+    CharacterKind,
     CharacterRecipe,
     MeshDetail,
     add_character,
     remove_character,
 )
 from flextraj_backend.synthesis.raster_renderer import MeshSurface
-from flextraj_backend.synthesis.scene import Placement, SceneRecipe
+from flextraj_backend.synthesis.retargeting import BodyMotion, key_motion, read_motion
+from flextraj_backend.synthesis.scene import Action, Placement, SceneRecipe
+from flextraj_backend.synthesis.user_library import (
+    ImportedCharacter,
+    LibraryAction,
+    LibraryCharacter,
+    import_character,
+    library_motion,
+    remove_blocks,
+)
 
 if TYPE_CHECKING:
     import bpy
@@ -34,6 +44,8 @@ LARGEST_CAST = 128
 """Characters that stay built; the one that was unused for longest makes room."""
 _LENGTH_SHARE = 0.75
 """A subject that is longer than high counts as high as this share of its length."""
+_MODEL = CharacterRecipe(CharacterKind.HUMANOID, 0)
+"""Shows the procedural motions to the user's characters."""
 _SMALL_PICTURE = 160
 """Pixels from top to bottom."""
 
@@ -43,7 +55,12 @@ class Performer:
     """A character that is built.
 
     Attributes:
-        character: its objects.
+        name, description: of the character.
+        source: its objects.
+        objects: all of them.
+        root: the object that places it.
+        armature: its skeleton, if it has one.
+        rig_matrix: (4, 4) of the armature as built.
         collection: that holds them, linked to the scene while it plays.
         size: height that counts for its placement, metres as built.
         lowest: height of its lowest vertex, metres as built.
@@ -51,7 +68,13 @@ class Performer:
         poses: (4, 4) transforms of its objects as built, by name.
     """
 
-    character: Character
+    name: str
+    description: str
+    source: Character | ImportedCharacter
+    objects: tuple[bpy.types.Object, ...]
+    root: bpy.types.Object
+    armature: bpy.types.Object | None
+    rig_matrix: NDArray[np.float64]
     collection: bpy.types.Collection
     size: float
     lowest: float
@@ -78,7 +101,9 @@ class Stage:
         self.camera.rotation_mode = "QUATERNION"
         self._root.objects.link(self.camera)
         self.scene.camera = self.camera
-        self._performers: OrderedDict[tuple[CharacterRecipe, MeshDetail, int], Performer] = OrderedDict()
+        self._performers: OrderedDict[
+            tuple[CharacterRecipe | LibraryCharacter, MeshDetail, int], Performer
+        ] = OrderedDict()
 
     @property
     def is_alive(self) -> bool:
@@ -94,7 +119,7 @@ class Stage:
 
     @contextmanager
     def playing(
-        self, recipe: SceneRecipe, cast_: Sequence[CharacterRecipe]
+        self, recipe: SceneRecipe, cast_: Sequence[CharacterRecipe | LibraryCharacter]
     ) -> Iterator[tuple[Performer, ...]]:
         """Put a recipe's scene on the stage, performed by a cast; on exit it is cleared.
 
@@ -102,28 +127,40 @@ class Stage:
         """
         import bpy
 
+        motions = [
+            self._foreign_motion(who, action, recipe)
+            for who, action in zip(cast_, recipe.actions, strict=True)
+        ]
         performers = self._engage(cast_, mesh_detail(recipe))
         known = set(bpy.data.actions)
         self._set_format(recipe)
         try:
-            for performer, action, placement in zip(
-                performers, recipe.actions, recipe.placements, strict=True
+            for performer, action, motion, placement in zip(
+                performers, recipe.actions, motions, recipe.placements, strict=True
             ):
                 self._root.children.link(performer.collection)
                 _place(performer, placement)
-                apply_action(performer.character, action, recipe.frames, recipe.fps)
+                _act(performer, action, motion, recipe)
             self._key_camera(recipe)
             yield performers
         finally:
-            for performer in performers:
-                _reset(performer)
-                if performer.collection.name in self._root.children:
-                    self._root.children.unlink(performer.collection)
             self.camera.animation_data_clear()
-            for action in [action for action in bpy.data.actions if action not in known]:
-                bpy.data.actions.remove(action)
+            self._clear(performers, known)
 
-    def _engage(self, cast_: Sequence[CharacterRecipe], detail: MeshDetail) -> tuple[Performer, ...]:
+    def _clear(self, performers: Sequence[Performer], known: set[bpy.types.Action]) -> None:
+        """Take performers off the stage, and delete all actions but the known ones."""
+        import bpy
+
+        for performer in performers:
+            _reset(performer)
+            if performer.collection.name in self._root.children:
+                self._root.children.unlink(performer.collection)
+        for action in [action for action in bpy.data.actions if action not in known]:
+            bpy.data.actions.remove(action)
+
+    def _engage(
+        self, cast_: Sequence[CharacterRecipe | LibraryCharacter], detail: MeshDetail
+    ) -> tuple[Performer, ...]:
         """Find or build a cast; a character that appears twice is built twice."""
         keys = [
             (character, detail, list(cast_[:index]).count(character)) for index, character in enumerate(cast_)
@@ -137,7 +174,7 @@ class Stage:
             _dismiss(unused)
         return tuple(self._performers[key] for key in keys)
 
-    def _build(self, recipe: CharacterRecipe, detail: MeshDetail) -> Performer:
+    def _build(self, recipe: CharacterRecipe | LibraryCharacter, detail: MeshDetail) -> Performer:
         import bpy
 
         from blender_addon.bridge.evaluated_meshes import MeshReader
@@ -145,10 +182,15 @@ class Stage:
         from blender_addon.bridge.scene_state import evaluate_frame
         from flextraj_backend.synthesis.mesh_surfaces import read_surface
 
-        character = add_character(self.scene, recipe, detail)
-        collection = bpy.data.collections.new(character.name)
+        if isinstance(recipe, LibraryCharacter):
+            source: Character | ImportedCharacter = import_character(self.scene, recipe)
+            objects, texture = (source.root, *source.objects), None
+        else:
+            source = add_character(self.scene, recipe, detail)
+            objects, texture = (source.root, source.pivot, *source.meshes), source.model.texture
+        collection = bpy.data.collections.new(source.name)
         collection.use_fake_user = True  # outlives its absence from the scene
-        for ob in _objects(character):
+        for ob in objects:
             for owner in list(ob.users_collection):
                 owner.objects.unlink(ob)
             collection.objects.link(ob)
@@ -157,9 +199,10 @@ class Stage:
             depsgraph = evaluate_frame(self.scene, self.view_layer, 0)
             reader = MeshReader(self.view_layer)
             states = reader.read(depsgraph)
+            rig_matrix = matrix_array(source.armature.matrix_world) if source.armature else np.eye(4)
             vertices = np.concatenate([state.world_vertices() for state in states.values()])
             surfaces = {
-                live.key: read_surface(live, states[live.key].topology, character.model.texture)
+                live.key: read_surface(live, states[live.key].topology, texture)
                 for live in reader.live_meshes(depsgraph)
                 if live.key in states
             }
@@ -168,8 +211,42 @@ class Stage:
         low, high = vertices.min(axis=0), vertices.max(axis=0)
         extent = high - low
         size = max(float(extent[2]), _LENGTH_SHARE * float(extent[:2].max()))
-        poses = {ob.name: matrix_array(ob.matrix_basis) for ob in _objects(character)}
-        return Performer(character, collection, size, float(low[2]), surfaces, poses)
+        return Performer(
+            name=source.name,
+            description=source.description,
+            source=source,
+            objects=objects,
+            root=source.root,
+            armature=source.armature,
+            rig_matrix=rig_matrix,
+            collection=collection,
+            size=size,
+            lowest=float(low[2]),
+            surfaces=surfaces,
+            poses={ob.name: matrix_array(ob.matrix_basis) for ob in objects},
+        )
+
+    def _foreign_motion(
+        self, who: CharacterRecipe | LibraryCharacter, action: Action, recipe: SceneRecipe
+    ) -> BodyMotion | None:
+        """The motion that has to be carried over to a character's skeleton; None where it has its own."""
+        if isinstance(action, LibraryAction):
+            whole = library_motion(action.path, action.number)
+            spare = max(0.0, whole.seconds - recipe.frames / recipe.fps)
+            return whole.excerpt(action.start * spare, recipe.frames, recipe.fps)
+        if isinstance(who, CharacterRecipe):
+            return None
+        import bpy
+
+        (model,) = self._engage((_MODEL,), MeshDetail.LOW)
+        known = set(bpy.data.actions)
+        self._root.children.link(model.collection)
+        try:
+            _act(model, action, None, recipe)
+            assert model.armature is not None
+            return read_motion(self.scene, model.armature, range(1, recipe.frames + 1), recipe.fps)
+        finally:
+            self._clear((model,), known)
 
     def _set_format(self, recipe: SceneRecipe) -> None:
         scene = self.scene
@@ -202,9 +279,19 @@ def mesh_detail(recipe: SceneRecipe) -> MeshDetail:
     return MeshDetail.LOW if recipe.height <= _SMALL_PICTURE else MeshDetail.FINE
 
 
+def _act(performer: Performer, action: Action, motion: BodyMotion | None, recipe: SceneRecipe) -> None:
+    """Key an action on a performer, or the motion that replaces it."""
+    if motion is not None:
+        assert performer.armature is not None
+        key_motion(performer.armature, performer.rig_matrix, motion)
+        return
+    assert isinstance(performer.source, Character) and isinstance(action, ActionRecipe)
+    apply_action(performer.source, action, recipe.frames, recipe.fps)
+
+
 def _place(performer: Performer, placement: Placement) -> None:
     scale = placement.height / max(performer.size, 1e-6)
-    root = performer.character.root
+    root = performer.root
     root.scale = (scale, scale, scale)
     root.rotation_euler = (0.0, 0.0, radians(placement.yaw))
     root.location = (placement.x, placement.y, -scale * performer.lowest)
@@ -214,7 +301,7 @@ def _reset(performer: Performer) -> None:
     """Take the animation off a performer; it stands as built again."""
     from mathutils import Matrix
 
-    for ob in _objects(performer.character):
+    for ob in performer.objects:
         ob.animation_data_clear()
         ob.matrix_basis = Matrix(performer.poses[ob.name].tolist())
         if ob.pose is not None:
@@ -227,11 +314,10 @@ def _dismiss(performer: Performer) -> None:
     import bpy
 
     bpy.data.collections.remove(performer.collection)
-    remove_character(performer.character)
-
-
-def _objects(character: Character) -> tuple[bpy.types.Object, ...]:
-    return character.root, character.pivot, *character.meshes
+    if isinstance(performer.source, ImportedCharacter):
+        remove_blocks(performer.source.blocks)
+    else:
+        remove_character(performer.source)
 
 
 _shared: list[Stage] = []
