@@ -137,6 +137,6 @@ def _add_control_blocks(transformer: Any, count: int | None) -> None:
 def check_clip_shape(pipeline: Any, frames: Sequence[int]) -> ClipShape:
     """Check that a base model can make clips of a dataset's shape, (T, H, W). Raises RequestError."""
     shape = ClipShape(*frames)
-    check_clip(shape, pipeline.side_multiple)
+    check_clip(shape, pipeline.side_multiple, pipeline.frame_step)
     pipeline.check_shape(shape)
     return shape

@@ -26,7 +26,7 @@ def start_processes(settings: TrainSettings) -> Accelerator:
             "fp16 training needs an NVIDIA GPU: use --precision bf16 or fp32.", ErrorCode.ENGINE
         )
     # accelerate keeps its state for the whole process; an earlier run in it may have had other settings.
-    AcceleratorState._reset_state()
+    AcceleratorState._reset_state(reset_partial_state=True)
     GradientState._reset_state()
     # Weights are drawn and loaded alike by every process, so that none has to wait for another's.
     os.environ["FSDP_CPU_RAM_EFFICIENT_LOADING"] = "false"
