@@ -51,12 +51,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def fingerprint(sample: TrainingSample) -> tuple[str, object, bytes, bytes, str]:
+Fingerprint = tuple[str, object, bytes, bytes, str]
+
+
+def fingerprint(sample: TrainingSample) -> Fingerprint:
     videos = sample.conditioning
     return sample.key, sample.choices, videos.ids.tobytes(), videos.color.tobytes(), sample.prompt
 
 
-def fingerprints(samples: Sequence[TrainingSample]) -> list[object]:
+def fingerprints(samples: Sequence[TrainingSample]) -> list[Fingerprint]:
     return sorted((fingerprint(sample) for sample in samples), key=lambda item: item[0])
 
 
