@@ -16,7 +16,7 @@ from flextraj_backend.models.condition import ConditionLatents
 from flextraj_backend.models.condition_latents import cogvideox_condition_latents, condition_generator
 from flextraj_backend.models.controlled_pipeline import ControlledPipeline
 from flextraj_backend.models.denoising import Denoising
-from flextraj_backend.models.pipeline_inputs import FRAME_STEP, ClipShape, ConditionCaches, Texts, Video
+from flextraj_backend.models.pipeline_inputs import ClipShape, ConditionCaches, Texts, Video
 from flextraj_backend.models.token_pruning import KeptTokens
 
 
@@ -133,12 +133,12 @@ class FlexTrajCogVideoXPipeline(  # pyright: ignore[reportIncompatibleMethodOver
 
     def decode_latents(self, latents: torch.Tensor) -> torch.Tensor:
         frames, latents = latents.shape[1], latents.to(self.vae.dtype)
-        if frames % 2 == 0:
+        if self.frame_step > 1 and frames % 2 == 0:
             # The VAE decodes pairs of latent frames, after a single first one if their number is odd. Else it
-            # would make four frames of the first. What it makes of a repeated last one is cut off.
+            # would expand the first in time. What it makes of a repeated last one is cut off.
             latents = torch.cat((latents, latents[:, -1:]), dim=1)
         video = CogVideoXImageToVideoPipeline.decode_latents(self, latents)
-        return video[:, :, : (frames - 1) * FRAME_STEP + 1]
+        return video[:, :, : (frames - 1) * self.frame_step + 1]
 
     def _rotary_tables(self, latents: torch.Tensor) -> Any:
         """Cosines and sines for the tokens of latents (B, F, C, h, w), the same for both streams."""

@@ -21,7 +21,7 @@ from blender_addon.core.model_options import (
     SchedulerChoice,
 )
 from flextraj_backend.models import pipeline_inputs as checks
-from flextraj_backend.models.backbone import Backbone
+from flextraj_backend.models.backbone import Backbone, TokenGrid
 from flextraj_backend.models.condition import ConditionLatents
 from flextraj_backend.models.denoising import Denoising, PipelineVideo, fitted_photo
 from flextraj_backend.models.guidance import DEFAULT_GUIDANCE, guidance_scales
@@ -47,6 +47,8 @@ class ControlledPipeline(DiffusionPipeline, ABC):
     """
 
     backbone: ClassVar[Backbone]
+    vae_scale_factor_temporal: int
+    """Set by diffusers' class, from the VAE's configuration."""
     _transformer_class: ClassVar[type[FlexTrajMixin]]
 
     _callback_tensor_inputs: ClassVar[list[str]] = ["latents"]
@@ -64,6 +66,15 @@ class ControlledPipeline(DiffusionPipeline, ABC):
     @abstractmethod
     def side_multiple(self) -> int:
         """Pixels of a token: height and width must be multiples of it."""
+
+    @property
+    def frame_step(self) -> int:
+        """Frames that the VAE makes one latent frame of, after a first frame of its own."""
+        return self.vae_scale_factor_temporal
+
+    def token_grid(self, shape: ClipShape) -> TokenGrid:
+        """The tokens of one stream."""
+        return shape.grid(self.side_multiple, self.frame_step)
 
     @property
     @abstractmethod
@@ -273,8 +284,8 @@ class ControlledPipeline(DiffusionPipeline, ABC):
             shape = checks.check_videos(id_video, color_video)
         else:
             checks.check_encoded_condition(condition, id_video, color_video, self.backbone, guidance_scale)
-            shape = ClipShape.of_grid(condition.prompt.grid, self.side_multiple)
-        checks.check_clip(shape, self.side_multiple)
+            shape = ClipShape.of_grid(condition.prompt.grid, self.side_multiple, self.frame_step)
+        checks.check_clip(shape, self.side_multiple, self.frame_step)
         self.check_shape(shape)
         if strength > 0:
             self._check_ready_for_control(condition)
@@ -306,7 +317,7 @@ class ControlledPipeline(DiffusionPipeline, ABC):
         """The condition tokens to keep; None for all."""
         if choice is ConditionTokens.ALL:
             return None
-        return kept_tokens(id_video, ClipShape.of(id_video).grid(self.side_multiple))
+        return kept_tokens(id_video, self.token_grid(ClipShape.of(id_video)))
 
     def cache_device(self, place: CachePlace) -> torch.device:
         """Where a condition cache goes. AUTO is the device: a memory plan chooses the host if need be."""

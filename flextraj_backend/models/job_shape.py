@@ -23,7 +23,7 @@ class JobShape:
     """One clip, or the windows of a long shot.
 
     Attributes:
-        frames, height, width: of one window; frames are 4k + 1, sides in pixels.
+        frames, height, width: of one window; sides in pixels.
         steps: denoising steps.
         prompts: 2 with guidance (the prompt and the negative one), 1 without.
         strength: of the control; 0 runs the base model without a condition.

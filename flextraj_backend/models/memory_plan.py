@@ -34,7 +34,6 @@ RUNG_NAMES = {
 
 _WORTHWHILE = 0.9
 """An alternative is worth a mention if it takes at most so much of the memory."""
-_MIN_FRAMES = 5
 _SMALLER = 0.75
 """Sides of the smaller size that is suggested, as a share."""
 
@@ -109,7 +108,8 @@ class MemoryPlan:
 
 def _smaller_jobs(sizes: ModelSizes, job: JobShape) -> Iterator[tuple[JobShape, str]]:
     """Half the frames, and three quarters of the sides where the model can make them."""
-    frames = max((job.frames - 1) // 8 * 4 + 1, _MIN_FRAMES)
+    step = sizes.frame_step
+    frames = max((job.frames - 1) // (2 * step), 1) * step + 1
     yield replace(job, frames=frames), f"{frames} frames instead of {job.frames}"
     if sizes.fixed_size is None:
         side = sizes.spatial_compression * sizes.patch

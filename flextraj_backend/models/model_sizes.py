@@ -23,7 +23,6 @@ _NO_BLOCKS = None
 _TIED = ("shared.weight", "encoder.embed_tokens.weight")
 """One tensor under two names."""
 _WAN_TEXT_TOKENS = 512
-_TIME_COMPRESSION = 4
 
 
 @dataclass(frozen=True)
@@ -91,6 +90,14 @@ class ModelSizes:
         return self.vae_config["scale_factor_spatial"]
 
     @property
+    def frame_step(self) -> int:
+        """Frames that the VAE makes one latent frame of, after a first frame of its own."""
+        name = (
+            "temporal_compression_ratio" if self.backbone is Backbone.COGVIDEOX else "scale_factor_temporal"
+        )
+        return self.vae_config[name]
+
+    @property
     def patch(self) -> int:
         """Latents along one side of a token."""
         size = self.transformer_config["patch_size"]
@@ -106,9 +113,9 @@ class ModelSizes:
         return scale * config["sample_height"], scale * config["sample_width"]
 
     def shape(self, frames: int, height: int, width: int) -> TransformerShape:
-        """The transformer at work on a video of 4k + 1 frames."""
+        """The transformer at work on a video."""
         side = self.spatial_compression * self.patch
-        grid = TokenGrid((frames - 1) // _TIME_COMPRESSION + 1, height // side, width // side)
+        grid = TokenGrid((frames - 1) // self.frame_step + 1, height // side, width // side)
         return TransformerShape(self.backbone, self.transformer_config, grid, self.text_tokens, self.rank)
 
 
@@ -148,6 +155,7 @@ _VAE_SETTINGS = {
     Backbone.WAN: (
         *("in_channels", "out_channels", "base_dim", "decoder_base_dim", "dim_mult", "num_res_blocks"),
         *("z_dim", "temperal_downsample", "patch_size", "scale_factor_spatial"),
+        "scale_factor_temporal",
     ),
 }
 """What plans and estimates read."""
@@ -236,6 +244,7 @@ RELEASED_SIZES: Mapping[Backbone, ModelSizes] = MappingProxyType(
                 "temperal_downsample": (False, True, True),
                 "patch_size": 2,
                 "scale_factor_spatial": 16,
+                "scale_factor_temporal": 4,
             },
             transformer=ComponentSize(4_999_787_712, 4_909_701_120, 30, 56_623_104, 9_999_575_424),
             text_encoder=ComponentSize(5_680_910_336, 4_630_757_376, 24, 1_050_148_864, 11_361_820_672),

@@ -23,8 +23,6 @@ from blender_addon.core.model_options import MAX_STRENGTH, ConditionTokens
 from flextraj_backend.models.backbone import Backbone, TokenGrid
 from flextraj_backend.models.condition_cache import ConditionCache
 
-FRAME_STEP = 4
-"""Both VAEs compress time by four after a first frame of its own."""
 MAX_STEPS = 1000
 OUTPUT_TYPES = ("np", "pil", "pt", "latent")
 
@@ -60,14 +58,14 @@ class ClipShape:
         return cls(*video.shape[:3])
 
     @classmethod
-    def of_grid(cls, grid: TokenGrid, side_multiple: int) -> ClipShape:
-        """The clip whose tokens, of `side_multiple` pixels, make this grid."""
-        frames = (grid.frames - 1) * FRAME_STEP + 1
+    def of_grid(cls, grid: TokenGrid, side_multiple: int, frame_step: int) -> ClipShape:
+        """The clip whose tokens, of `side_multiple` pixels and `frame_step` frames, make this grid."""
+        frames = (grid.frames - 1) * frame_step + 1
         return cls(frames, grid.height * side_multiple, grid.width * side_multiple)
 
-    def grid(self, side_multiple: int) -> TokenGrid:
-        """The tokens of one stream, each of `side_multiple` pixels."""
-        frames = (self.frames - 1) // FRAME_STEP + 1
+    def grid(self, side_multiple: int, frame_step: int) -> TokenGrid:
+        """The tokens of one stream, each of `side_multiple` pixels and, after a first frame, `frame_step`."""
+        frames = (self.frames - 1) // frame_step + 1
         return TokenGrid(frames, self.height // side_multiple, self.width // side_multiple)
 
 
@@ -221,11 +219,13 @@ def check_reference(
         )
 
 
-def check_clip(shape: ClipShape, side_multiple: int) -> None:
-    """4k + 1 frames, more than one, and sides that the tokens divide."""
-    if shape.frames <= FRAME_STEP or shape.frames % FRAME_STEP != 1:
+def check_clip(shape: ClipShape, side_multiple: int, frame_step: int) -> None:
+    """More frames than one, as many as the latents stand for, and sides that the tokens divide."""
+    if shape.frames <= 1 or (shape.frames - 1) % frame_step:
+        counts = f"{frame_step}k + 1 frames and " if frame_step > 1 else ""
         raise RequestError(
-            f"A clip of {shape.frames} frames cannot be made: use 4k + 1 frames and at least 5, such as 49.",
+            f"A clip of {shape.frames} frames cannot be made: use {counts}at least {frame_step + 1}"
+            f"{', such as 49' if counts else ' frames'}.",
             ErrorCode.FRAME_RANGE,
         )
     if min(shape.height, shape.width) < side_multiple or (

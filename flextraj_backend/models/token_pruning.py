@@ -119,7 +119,8 @@ def occupied_tokens(
     """Indices of the condition tokens on which the ID video is painted, and of their neighbours.
 
     A token covers a rectangle of pixels (16 px square on CogVideoX, 32 px on Wan) and one group of frames:
-    the VAEs are causal, so the first latent frame holds one frame and each later one the next four.
+    the VAEs are causal, so the first latent frame holds one frame and each later one the next ones (four of
+    the released models').
     The colour video is painted nowhere else, so that its occupied tokens are among these.
 
     Args:

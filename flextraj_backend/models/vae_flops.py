@@ -46,7 +46,7 @@ def vae_encode_flops(
 
     Args:
         config: keyword arguments of the backbone's VAE class.
-        frames, height, width: of the video, 4k + 1 frames.
+        frames, height, width: of the video.
     """
     video = _Raster(frames, height, width)
     walk = _cogvideox_encoder if backbone is Backbone.COGVIDEOX else _wan_encoder
@@ -57,8 +57,10 @@ def vae_decode_flops(
     backbone: Backbone, config: Mapping[str, Any], frames: int, height: int, width: int
 ) -> float:
     """Decoding one video; arguments as for `vae_encode_flops`."""
-    if backbone is Backbone.COGVIDEOX and (frames - 1) % 8:
-        frames += 4  # pairs of latent frames after a first one: the last is decoded twice, and cut off
+    if backbone is Backbone.COGVIDEOX:
+        step = config["temporal_compression_ratio"]
+        if step > 1 and (frames - 1) // step % 2:
+            frames += step  # pairs of latent frames after a first one: the last is decoded twice, and cut off
     video = _Raster(frames, height, width)
     walk = _cogvideox_decoder if backbone is Backbone.COGVIDEOX else _wan_decoder
     return float(sum(walk(config, video)))

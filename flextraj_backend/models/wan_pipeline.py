@@ -57,7 +57,7 @@ class FlexTrajWanPipeline(  # pyright: ignore[reportIncompatibleMethodOverride] 
 
     def check_shape(self, shape: ClipShape) -> None:
         longest = self.transformer.config.rope_max_seq_len
-        grid = shape.grid(self.side_multiple)
+        grid = self.token_grid(shape)
         if max(grid.frames, grid.height, grid.width) > longest:
             raise RequestError(
                 f"Wan cannot make a clip of {shape.frames} frames, {shape.width}x{shape.height} px: its "
@@ -116,7 +116,7 @@ class FlexTrajWanPipeline(  # pyright: ignore[reportIncompatibleMethodOverride] 
 
     def _denoise(self, run: Denoising) -> torch.Tensor:
         latents, dtype = run.noise, self.transformer.dtype
-        grid = run.shape.grid(self.side_multiple)
+        grid = self.token_grid(run.shape)
         timesteps = timesteps_for_model(run.sampler, dtype).to(latents.device)
         for step, timestep, scale in self._steps(run):
             inputs = {

@@ -122,8 +122,9 @@ def test_a_long_prompt_is_cut_and_not_an_error(pipeline: Any) -> None:
 
 def test_the_grid_of_a_clip_and_the_clip_of_a_grid_agree(pipeline: Any) -> None:
     shape = ClipShape(49, 480, 720)
-    grid = shape.grid(pipeline.side_multiple)
-    assert grid.tokens == 17_550 and ClipShape.of_grid(grid, pipeline.side_multiple) == shape
+    grid = pipeline.token_grid(shape)
+    assert grid.tokens == 17_550
+    assert ClipShape.of_grid(grid, pipeline.side_multiple, pipeline.frame_step) == shape
 
 
 def test_moving_points_move_something_where_they_are(pipeline: Any) -> None:

@@ -33,20 +33,23 @@ from flextraj_backend.server.eta import EtaEstimator
 
 
 @st.composite
-def plans(draw: st.DrawFn) -> tuple[int, int, int]:
-    """Frames of the shot, longest window, overlap."""
-    longest = 4 * draw(st.integers(1, 30)) + 1
-    frame_count = 4 * draw(st.integers(0, 150)) + 1
-    return frame_count, longest, draw(st.integers(1, longest - 1))
+def plans(draw: st.DrawFn) -> tuple[int, int, int, int]:
+    """Frames of the shot, longest window, overlap, frames of a latent frame."""
+    step = draw(st.sampled_from([1, 4]))
+    longest = step * draw(st.integers(1, 30)) + 1
+    frame_count = step * draw(st.integers(0, 150)) + 1
+    return frame_count, longest, draw(st.integers(1, longest - 1)), step
 
 
 @given(plans())
-def test_windows_are_clips_that_the_model_can_make_and_cover_the_shot(plan: tuple[int, int, int]) -> None:
-    frame_count, longest, overlap = plan
-    windows = plan_windows(frame_count, longest, overlap)
+def test_windows_are_clips_that_the_model_can_make_and_cover_the_shot(
+    plan: tuple[int, int, int, int],
+) -> None:
+    frame_count, longest, overlap, step = plan
+    windows = plan_windows(frame_count, longest, overlap, step)
     assert windows[0].start == 0 and windows[-1].stop == frame_count
     for window in windows:
-        assert len(window) % 4 == 1 and len(window) == min(longest, frame_count)
+        assert (len(window) - 1) % step == 0 and len(window) == min(longest, frame_count)
     for earlier, later in itertools.pairwise(windows):
         assert earlier.start < later.start
         assert earlier.stop - later.start >= overlap == later.fade
@@ -55,10 +58,10 @@ def test_windows_are_clips_that_the_model_can_make_and_cover_the_shot(plan: tupl
 
 @given(plans())
 def test_every_frame_is_made_once_in_total_and_only_of_windows_that_hold_it(
-    plan: tuple[int, int, int],
+    plan: tuple[int, int, int, int],
 ) -> None:
-    frame_count, longest, overlap = plan
-    windows = plan_windows(frame_count, longest, overlap)
+    frame_count, longest, overlap, step = plan
+    windows = plan_windows(frame_count, longest, overlap, step)
     weights = blend_weights(windows)
     assert weights.shape == (len(windows), frame_count)
     np.testing.assert_allclose(weights.sum(axis=0), 1)
@@ -70,14 +73,14 @@ def test_every_frame_is_made_once_in_total_and_only_of_windows_that_hold_it(
 
 
 @given(plans())
-def test_a_shot_is_not_made_in_more_windows_than_it_needs(plan: tuple[int, int, int]) -> None:
-    frame_count, longest, overlap = plan
-    count = len(plan_windows(frame_count, longest, overlap))
+def test_a_shot_is_not_made_in_more_windows_than_it_needs(plan: tuple[int, int, int, int]) -> None:
+    frame_count, longest, overlap, step = plan
+    count = len(plan_windows(frame_count, longest, overlap, step))
     assert (count - 1) * (longest - overlap) < max(frame_count - overlap, 1)
 
 
 def test_joined_clips_follow_the_weights_that_the_plan_promises() -> None:
-    windows = plan_windows(33, 13, 9)
+    windows = plan_windows(33, 13, 9, 4)
     assert len(windows) > 3  # more than two windows meet in some frames
     rng = np.random.default_rng(0)
     clips = rng.integers(0, 256, (len(windows), 13, 2, 3, 3), dtype=np.uint8)
@@ -94,13 +97,13 @@ def test_joined_clips_follow_the_weights_that_the_plan_promises() -> None:
 def test_a_fade_moves_evenly_from_the_old_window_to_the_new() -> None:
     np.testing.assert_allclose(fade_in(3), [0.25, 0.5, 0.75])
     shot = np.full((9, 1, 1, 3), 200, np.uint8)
-    windows = plan_windows(9, 5, 1)
+    windows = plan_windows(9, 5, 1, 4)
     join(shot, windows[1], np.zeros((5, 1, 1, 3), np.uint8))
     assert shot[:, 0, 0, 0].tolist() == [200, 200, 200, 200, 100, 0, 0, 0, 0]
 
 
 def test_a_short_shot_is_one_window_with_the_jobs_own_seed() -> None:
-    (window,) = plan_windows(49, 49, 8)
+    (window,) = plan_windows(49, 49, 8, 4)
     assert (window.start, window.stop, window.fade) == (0, 49, 0)
     assert window_seed(7, 0) == 7
 
@@ -121,7 +124,7 @@ def test_a_plan_that_cannot_be_says_what_to_choose(
     frame_count: int, longest: int, overlap: int, words: str
 ) -> None:
     with pytest.raises(EngineError, match=words):
-        plan_windows(frame_count, longest, overlap)
+        plan_windows(frame_count, longest, overlap, 4)
 
 
 # Through the engine, on toy weights
@@ -175,7 +178,7 @@ def test_a_long_shot_keeps_its_ids_and_each_window_starts_from_the_frames_before
     seen.ids.clear()
     watcher = Watcher()
     output = render(29, watcher)
-    windows = plan_windows(29, 9, 4)
+    windows = plan_windows(29, 9, 4, 4)
     assert len(windows) == len(seen.photos) == 5
     whole = job_inputs(request(Backbone.COGVIDEOX), shot(29)).conditioning.ids
     for window, ids in zip(windows, seen.ids, strict=True):
@@ -194,7 +197,7 @@ def test_a_long_shot_keeps_its_ids_and_each_window_starts_from_the_frames_before
 def test_the_progress_of_a_long_shot_covers_all_windows_and_never_goes_back(seen: Seen) -> None:
     watcher = Watcher()
     render(17, watcher)
-    count = len(plan_windows(17, 9, 4))
+    count = len(plan_windows(17, 9, 4, 4))
     for phase, steps in (
         ("denoising", count * STEPS),
         ("encoding condition", 2 * count),
@@ -208,7 +211,7 @@ def test_the_progress_of_a_long_shot_covers_all_windows_and_never_goes_back(seen
 
 
 def test_a_long_shot_can_be_cancelled_in_its_second_window(seen: Seen) -> None:
-    steps = len(plan_windows(29, 9, 4)) * STEPS
+    steps = len(plan_windows(29, 9, 4, 4)) * STEPS
     with pytest.raises(Cancelled):
         render(29, Watcher(cancel_at=Progress("denoising", STEPS + 1, steps)))
     assert len(seen.photos) == 2

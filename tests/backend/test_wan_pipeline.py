@@ -142,5 +142,6 @@ def test_the_prompt_is_cleaned_and_padded_with_zeros(pipeline: Any) -> None:
 
 def test_the_grid_of_a_clip_and_the_clip_of_a_grid_agree(pipeline: Any) -> None:
     shape = ClipShape(49, 480, 832)
-    grid = shape.grid(pipeline.side_multiple)
-    assert grid.tokens == 5_070 and ClipShape.of_grid(grid, pipeline.side_multiple) == shape
+    grid = pipeline.token_grid(shape)
+    assert grid.tokens == 5_070
+    assert ClipShape.of_grid(grid, pipeline.side_multiple, pipeline.frame_step) == shape

@@ -20,9 +20,9 @@ Video = NDArray[np.uint8]
 PIPELINES = {Backbone.COGVIDEOX: FlexTrajCogVideoXPipeline, Backbone.WAN: FlexTrajWanPipeline}
 
 
-def write_models(backbone: Backbone, folder: Path) -> tuple[Path, Path]:
-    """A toy base model and a control file for it."""
-    base = tiny.build_tiny(backbone, folder / "base")
+def write_models(backbone: Backbone, folder: Path, **options: Any) -> tuple[Path, Path]:
+    """A toy base model with these options of `build_tiny`, and a control file for it."""
+    base = tiny.build_tiny(backbone, folder / "base", **options)
     return base, tiny.write_tiny_adapter(backbone, base, folder / "control.safetensors")
 
 

@@ -42,10 +42,14 @@ def build_tiny_cogvideox(
     height: int = TINY_HEIGHT,
     width: int = TINY_WIDTH,
     layers: int = 2,
+    temporal_compression: int = 4,
+    latent_channels: int = 16,
+    text_tokens: int = 226,
     seed: int = 0,
 ) -> Path:
     """Write a toy CogVideoX-5B-I2V (learned positions: its size is fixed, fewer frames than `frames` work).
 
+    With `temporal_compression` 1 each frame has a latent frame of its own, as in the mini model.
     The tokenizer is a sentencepiece file alone, the transformer lies in shards, and the scheduler that the
     folder names is DDIM. Returns `folder`.
     """
@@ -60,8 +64,8 @@ def build_tiny_cogvideox(
         **vae_sizes,
         layers_per_block=1,
         norm_num_groups=2,
-        latent_channels=16,
-        temporal_compression_ratio=4,
+        latent_channels=latent_channels,
+        temporal_compression_ratio=temporal_compression,
         sample_height=height,
         sample_width=width,
         scaling_factor=0.7,
@@ -71,15 +75,16 @@ def build_tiny_cogvideox(
     transformer = CogVideoXTransformer3DModel(
         num_attention_heads=2,
         attention_head_dim=16,
-        in_channels=32,
-        out_channels=16,
+        in_channels=2 * latent_channels,
+        out_channels=latent_channels,
         time_embed_dim=24,
         text_embed_dim=_TEXT_DIM,
         num_layers=layers,
         sample_width=width // 8,
         sample_height=height // 8,
         sample_frames=frames,
-        max_text_seq_length=226,
+        temporal_compression_ratio=temporal_compression,
+        max_text_seq_length=text_tokens,
         spatial_interpolation_scale=1.875,
         use_rotary_positional_embeddings=True,
         use_learned_positional_embeddings=True,
@@ -92,7 +97,7 @@ def build_tiny_cogvideox(
         timestep_spacing="trailing",
         clip_sample=False,
     ).save_pretrained(folder / "scheduler")
-    vocabulary = _write_sentencepiece(folder / "tokenizer", max_length=226)
+    vocabulary = _write_sentencepiece(folder / "tokenizer", max_length=text_tokens)
     T5EncoderModel(T5Config(vocab_size=vocabulary, **_text_sizes())).save_pretrained(folder / "text_encoder")
     _write_model_index(
         folder,

@@ -190,7 +190,7 @@ class _Generation:
             fade=window.fade,
             seed=seed,
             kept_tokens=None if caches is None else caches.prompt.tokens,
-            all_tokens=ClipShape.of(videos.ids).grid(pipeline.side_multiple).tokens,
+            all_tokens=pipeline.token_grid(ClipShape.of(videos.ids)).tokens,
             cache_bytes=0 if caches is None else caches.nbytes,
         )
         # The VAE needs the memory of the condition.

@@ -82,7 +82,10 @@ def plan_generation(
     if refusal := checker.refusal(trajectories.frame_count, meta.width, meta.height):
         raise EngineError(refusal.message, refusal.code)
     windows = plan_windows(
-        trajectories.frame_count, profile.window_frames(model.sizes), options.window_overlap
+        trajectories.frame_count,
+        profile.window_frames(model.sizes),
+        options.window_overlap,
+        model.sizes.frame_step,
     )
     check_accelerations(options, device.kind is DeviceKind.CUDA)
     check_loras(options.loras)

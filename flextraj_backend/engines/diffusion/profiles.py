@@ -10,7 +10,6 @@ from flextraj_backend.models.model_sizes import ModelSizes
 
 MAX_SHOT_FRAMES = 1001
 """Of a long shot; a bound on time and disk, not of the models."""
-MIN_FRAMES = 5
 _WAN_MAX_SIDE = 1280
 
 
@@ -31,17 +30,18 @@ class ModelProfile:
     longest_clip: int
 
     def window_frames(self, sizes: ModelSizes) -> int:
-        """Most frames that the model makes at once, 4k + 1; longer shots are made in windows."""
+        """Most frames that the model makes at once; longer shots are made in windows."""
         return self.longest_clip or int(sizes.transformer_config["sample_frames"])
 
     def limits(self, sizes: ModelSizes) -> Limits:
         """What the engine can make with these weights."""
         height, width = sizes.fixed_size or (0, 0)
+        step = sizes.frame_step
         return Limits(
-            min_frames=MIN_FRAMES,
+            min_frames=step + 1,
             max_frames=MAX_SHOT_FRAMES,
-            frame_step=4,
-            frame_offset=1,
+            frame_step=step,
+            frame_offset=1 % step,
             side_multiple=sizes.spatial_compression * sizes.patch,
             max_side=max(height, width) or _WAN_MAX_SIDE,
             fixed_width=width,

@@ -16,16 +16,13 @@ from numpy.typing import NDArray
 
 from flextraj_backend.engines.base import EngineError
 
-FRAME_STEP = 4
-"""Both VAEs compress time by four after a first frame of its own: clips have 4k + 1 frames."""
-
 
 @dataclass(frozen=True)
 class Window:
     """One clip of a shot.
 
     Attributes:
-        start, stop: its frames in the shot, `stop` excluded; their number is 4k + 1.
+        start, stop: its frames in the shot, `stop` excluded.
         fade: frames at its start that are cross-faded with the windows before; 0 for the first window.
     """
 
@@ -41,20 +38,24 @@ class Window:
         return self.stop - self.start
 
 
-def plan_windows(frame_count: int, longest: int, overlap: int) -> tuple[Window, ...]:
+def plan_windows(frame_count: int, longest: int, overlap: int, frame_step: int) -> tuple[Window, ...]:
     """Cut a shot into the fewest windows of one length, evenly spread.
 
     Args:
-        frame_count: frames of the shot, 4k + 1.
-        longest: most frames that the model makes at once, 4k + 1.
+        frame_count: frames of the shot.
+        longest: most frames that the model makes at once.
         overlap: least frames that neighbours share; a shot that needs no windows ignores it.
+        frame_step: frames of a latent frame after the first: clips have `frame_step * k + 1` frames.
 
     Raises:
-        EngineError: a frame count that is not 4k + 1, or windows that would not advance.
+        EngineError: a frame count that no clip has, or windows that would not advance.
     """
     for count in (frame_count, longest):
-        if count < 1 or count % FRAME_STEP != 1:
-            raise EngineError(f"A clip of {count} frames cannot be made: use 4k + 1 frames, such as 49.")
+        if count < 1 or (count - 1) % frame_step:
+            raise EngineError(
+                f"A clip of {count} frames cannot be made: use {frame_step}k + 1 frames, such as "
+                f"{12 * frame_step + 1}."
+            )
     if frame_count <= longest:
         return (Window(0, frame_count, 0),)
     if not 1 <= overlap < longest:
