@@ -23,6 +23,24 @@ ROOT = "hips"
 NEEDED = (ROOT, *(f"{part}.{side}" for part in ("upper_arm", "forearm", "thigh", "shin") for side in "LR"))
 """Bones without which a skeleton is not a body."""
 
+_NEXT = {
+    "spine": "chest",
+    "chest": "neck",
+    "neck": "head",
+    **{
+        f"{a}.{side}": f"{b}.{side}"
+        for side in "LR"
+        for a, b in (
+            ("shoulder", "upper_arm"),
+            ("upper_arm", "forearm"),
+            ("forearm", "hand"),
+            ("thigh", "shin"),
+            ("shin", "foot"),
+            ("foot", "toe"),
+        )
+    },
+}
+"""Where a part points: the joint at its end. Tails of bones do not tell, importers of glTF make them up."""
 _TRUNK = {
     "hips": "hips",
     "spine": "spine",
@@ -82,7 +100,7 @@ class BodyMotion:
     Attributes:
         fps: frames a second.
         turns: (T, 3, 3) rotation of each part relative to its rest.
-        directions: (3,) unit vector of each part in the rest pose.
+        directions: (3,) unit vector of each part in the rest pose, of those that end in another part.
         shift: (T, 3) movement of the hips from their rest, in heights of the hips above the ground.
     """
 
@@ -108,7 +126,7 @@ class BodyMotion:
 
 @dataclass(frozen=True, eq=False)
 class _Rest:
-    """The rest pose of a rig whose object stands at `matrix`: rotations and ends of all bones."""
+    """The rest pose of a rig whose object stands at `matrix`: all bones, and the directions of parts."""
 
     rotations: dict[str, NDArray[np.float64]]
     heads: dict[str, NDArray[np.float64]]
@@ -117,14 +135,17 @@ class _Rest:
 
 
 def _rest_pose(rig: bpy.types.Object, matrix: NDArray[np.float64]) -> _Rest:
-    rotations, heads, directions, lowest = {}, {}, {}, []
+    rotations, heads, directions = {}, {}, {}
+    lowest: list[float] = []
     for bone in rig.data.bones:  # pyright: ignore[reportAttributeAccessIssue, reportOptionalMemberAccess]
         local = matrix @ np.array(bone.matrix_local)
         rotations[bone.name] = _orthonormal(local[:3, :3])
         heads[bone.name] = local[:3, 3]
-        tail = (matrix @ np.array([*bone.tail_local, 1.0]))[:3]
-        directions[bone.name] = _unit(tail - local[:3, 3])
-        lowest += [local[2, 3], tail[2]]
+        lowest.append(local[2, 3])
+    parts = body_parts(heads)
+    for part, following in _NEXT.items():
+        if part in parts and following in parts:
+            directions[part] = _unit(heads[parts[following]] - heads[parts[part]])
     return _Rest(rotations, heads, directions, min(lowest))
 
 
@@ -160,7 +181,7 @@ def read_motion(
     return BodyMotion(
         fps,
         {part: np.stack(rotations) for part, rotations in turns.items()},
-        {part: rest.directions[bone] for part, bone in parts.items()},
+        rest.directions,
         shift - shift[0] * np.array([1.0, 1.0, 0.0]),
     )
 
@@ -179,7 +200,12 @@ def key_motion(
     rest = _rest_pose(rig, matrix)
     part_of = {bone: part for part, bone in body_parts(rest.rotations).items() if part in motion.turns}
     aligned = {
-        bone: _turn_between(rest.directions[bone], motion.directions[part]) @ rest.rotations[bone]
+        bone: (
+            _turn_between(rest.directions[part], motion.directions[part])
+            if part in rest.directions and part in motion.directions
+            else np.eye(3)
+        )
+        @ rest.rotations[bone]
         for bone, part in part_of.items()
     }
     scale = np.cbrt(abs(np.linalg.det(matrix[:3, :3])))

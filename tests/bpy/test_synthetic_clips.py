@@ -65,7 +65,7 @@ def test_points_land_in_their_own_masks(clip: SyntheticClip) -> None:
         near = (windows == expected[:, None, None]).any(axis=(1, 2))
         exact = clip.segments[frame][row, column] == expected
         assert near.mean() > 0.99
-        assert exact.mean() > 0.88
+        assert exact.mean() > 0.8
 
 
 def test_point_colours_are_seen_at_the_points_on_every_frame(clip: SyntheticClip) -> None:
