@@ -18,6 +18,7 @@ from blender_addon.core.errors import RequestError
 from flextraj_backend.synthesis.actions import ActionName
 from flextraj_backend.synthesis.cameras import CameraMove
 from flextraj_backend.synthesis.frame_members import VideoQuality
+from flextraj_backend.synthesis.line_channel import claim_stdout
 from flextraj_backend.synthesis.plan import SynthesisSettings
 from flextraj_backend.synthesis.run_reports import BarReporter, JsonReporter, ProgressStyle
 from flextraj_backend.synthesis.scene import Renderer, SceneOptions
@@ -125,12 +126,12 @@ def _run(
 ) -> None:
     from flextraj_backend.synthesis.pipeline import synthesize
     from flextraj_backend.synthesis.run import StoppedError
-    from flextraj_backend.synthesis.stop_signals import print_line, stop_with_parent, stopping_on_signals
+    from flextraj_backend.synthesis.stop_signals import stop_with_parent, stopping_on_signals
 
     with stopping_on_signals() as stop:
         if style is ProgressStyle.JSON:
             stop_with_parent(stop)
-            reporter = JsonReporter(print_line)
+            reporter = JsonReporter(claim_stdout())
         else:
             reporter = BarReporter(Console(stderr=True))
         try:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import stat
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -46,13 +45,3 @@ def _watch(stop: threading.Event) -> None:
     while os.read(0, 4096):
         pass
     stop.set()
-
-
-def print_line(text: str) -> None:
-    """Write a line to standard output at once; where nobody reads any more, the line is lost."""
-    try:
-        sys.stdout.write(text + "\n")
-        sys.stdout.flush()
-    except (BrokenPipeError, ValueError):
-        # Python would complain about the unwritten rest when it exits.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
