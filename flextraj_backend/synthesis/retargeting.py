@@ -248,7 +248,8 @@ def _turn_between(first: NDArray[np.float64], second: NDArray[np.float64]) -> ND
 def _orthonormal(linear: NDArray[np.float64]) -> NDArray[np.float64]:
     """The rotation next to a (3, 3) matrix of even scale."""
     left, _, right = np.linalg.svd(linear)
-    return np.asarray(vector / max(float(np.linalg.norm(vector)), 1e-12), np.float64)
+    rotation = left @ np.diag([1.0, 1.0, np.linalg.det(left @ right)]) @ right
+    return np.asarray(rotation, np.float64)
 
 
 def _unit(vector: NDArray[np.float64]) -> NDArray[np.float64]:
