@@ -146,7 +146,8 @@ def command(
     first = os.environ.get("RANK", "0") == "0"
     with _progress_bar(console, shown=first) as progress:
         bar = _StepBar(progress)
-        result = train(settings, bar.step if first else None, bar.prepared if first else None)
+        shown = (bar.step, bar.prepared, bar.note) if first else ()
+        result = train(settings, *shown)
     if first:
         Console().print(
             f"{result.control}: {result.steps} steps; log and checkpoints are in {result.run}.",
@@ -162,6 +163,9 @@ class _StepBar:
         self._progress = progress
         self._task = progress.add_task("preparing clips", total=None, detail="")
         self._seconds: list[float] = []
+
+    def note(self, sentence: str) -> None:
+        self._progress.console.print(sentence, highlight=False, soft_wrap=True)
 
     def prepared(self, done: int, total: int) -> None:
         self._progress.update(self._task, completed=done, total=total)

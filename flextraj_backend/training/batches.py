@@ -91,7 +91,9 @@ class BatchBuilder:
             videos.append(video)
         return videos
 
-    def _encoded_conditions(self, samples: Sequence[FetchedSample]) -> list[tuple[EncodedVideo, ...]]:
+    def _encoded_conditions(
+        self, samples: Sequence[FetchedSample]
+    ) -> list[tuple[EncodedVideo, EncodedVideo]]:
         drawn = [sample.videos for sample in samples if sample.videos is not None]
         encoded = iter(self._codec.encode([video for pair in drawn for video in (pair.ids, pair.color)]))
         conditions = []

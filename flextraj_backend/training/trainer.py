@@ -22,6 +22,7 @@ from flextraj_backend.training.control_files import control_tensors, write_contr
 from flextraj_backend.training.curriculum import load_curriculum
 from flextraj_backend.training.curriculum_state import CurriculumState, advance
 from flextraj_backend.training.ema import MovingAverage
+from flextraj_backend.training.memory_estimate import free_memory, training_memory
 from flextraj_backend.training.optimization import (
     learning_rate_factor,
     make_optimizer,
@@ -71,6 +72,7 @@ class StepReport:
 
 
 OnStep = Callable[[StepReport], None]
+OnNote = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -91,18 +93,25 @@ class TrainResult:
 
 
 def train(
-    settings: TrainSettings, on_step: OnStep | None = None, on_prepared: OnPrepared | None = None
+    settings: TrainSettings,
+    on_step: OnStep | None = None,
+    on_prepared: OnPrepared | None = None,
+    on_note: OnNote | None = None,
 ) -> TrainResult:
     """Train a control.
 
     Args:
         on_step: called after each step.
         on_prepared: called after each clip that is made ready before the first step.
+        on_note: called with sentences that the user should know before the first step.
 
     Raises:
         FlexTrajError: something about the settings, the data or the base model; or the training diverged.
     """
     trainer = Trainer(settings, on_prepared)
+    if on_note is not None:
+        for note in trainer.notes:
+            on_note(note)
     try:
         return trainer.run(on_step)
     finally:
@@ -131,6 +140,8 @@ class Trainer:
         prepare_data(self.data, settings, self.base, self.device, share, on_prepared)
         self.base.pipeline.text_encoder = None  # every text is embedded now
         self.accelerator.wait_for_everyone()
+        self.notes: tuple[str, ...] = ()
+        self._check_memory()
 
         optimizer = make_optimizer(
             [parameter for _, parameter in self.base.transformer.trainable_parameters()],
@@ -168,6 +179,15 @@ class Trainer:
     @property
     def _samples_of_a_step(self) -> int:
         return self.settings.batch * self.settings.accumulate * self.accelerator.num_processes
+
+    def _check_memory(self) -> None:
+        """Refuse a run that does not fit before anything of it is computed."""
+        source = clip_source(self.data, self.settings, variants=0)
+        clip = source.fetch_clip(self.data.split.training[0])
+        video = self.data.builder.encoded_clips([clip])[0]
+        needs = training_memory(self.base.transformer, tuple(video.mean.shape), self.settings)
+        needs.check(free_memory(self.device), self.accelerator.num_processes)
+        self.notes = (needs.sentence, *((self.data.cache.note,) if self.data.cache.full else ()))
 
     def run(self, on_step: OnStep | None) -> TrainResult:
         """Train to the end of the curriculum."""
@@ -219,7 +239,7 @@ class Trainer:
                 self.optimizer.zero_grad()
             losses.append(sample_losses.detach())
             tasks += [_TASKS.index(sample.task) for sample in samples]
-        everywhere = self.accelerator.gather(
+        everywhere: Any = self.accelerator.gather(
             torch.stack([torch.cat(losses).double(), torch.tensor(tasks, device=self.device).double()], dim=1)
         )
         return self._record(stage.name, rate, norm, everywhere.cpu(), started)

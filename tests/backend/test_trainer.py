@@ -261,6 +261,6 @@ def test_a_full_disk_leaves_no_half_checkpoint(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("flextraj_backend.training.resume.save_file", full)
-    with pytest.raises(FlexTrajError, match="checkpoint of step 2 cannot be written .*No space left"):
+    with pytest.raises(FlexTrajError, match=r"checkpoint of step 2 cannot be written .*No space left"):
         train(settings())
     assert not list((settings().run / "checkpoints").iterdir())
