@@ -236,6 +236,8 @@ def _do(
     elif what == "wheel":
         x, y, clicks = argument.split()
         commands = [["xdotool", "mousemove", x, y, "click", "--repeat", clicks, "--delay", "30", "5"]]
+        # A pointer that stays would soon have a tooltip under it.
+        commands.append(["xdotool", "sleep", "0.5", "mousemove", "300", "400"])
     else:
         x0, y0, x1, y1 = argument.split()
         # In single steps: Blender must see the pointer arrive at the border before the button goes down.

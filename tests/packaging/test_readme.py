@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -49,3 +51,39 @@ def test_every_file_that_the_readme_names_exists() -> None:
     assert named
     missing = [name for name in named if not (ROOT / name).exists()]
     assert missing == []
+
+
+def test_every_sentence_of_the_troubleshooting_is_one_that_the_program_says() -> None:
+    said = list(_sentences(ROOT / "blender_addon", ROOT / "flextraj_backend", ROOT / "scripts"))
+    quoted = [cells[0] for cells in _troubleshooting()]
+    assert len(quoted) > 30
+    pieces = {part.strip() for sentence in quoted for part in sentence.split("…") if len(part.strip()) > 2}
+    assert sorted(piece for piece in pieces if not any(piece in text for text in said)) == []
+
+
+def test_every_button_of_the_troubleshooting_is_one_that_the_panel_has() -> None:
+    labels = {text for text in _sentences(ROOT / "blender_addon") if len(text) < 40}
+    named = {label for cells in _troubleshooting() for label in re.findall(r"\*\*(.+?)\*\*", cells[2])}
+    assert {"Add Camera", "Use Less GPU Memory", "Get Weights"} <= named
+    assert named - labels == set()
+
+
+def _troubleshooting() -> list[list[str]]:
+    """The cells of its tables' rows."""
+    section = re.search(r"^## Troubleshooting\n(.*?)^## ", README, re.DOTALL | re.MULTILINE)
+    assert section is not None
+    lines = [line for line in section[1].splitlines() if line.startswith("| ")]
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
+    return [row for row in rows if row[2] != "What helps"]
+
+
+def _sentences(*folders: Path) -> Iterator[str]:
+    """All texts in the programs; what is put into them is '…'."""
+    for path in (path for folder in folders for path in sorted(folder.rglob("*.py"))):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                yield node.value
+            elif isinstance(node, ast.JoinedStr):
+                yield "".join(
+                    str(part.value) if isinstance(part, ast.Constant) else "…" for part in node.values
+                )
