@@ -7,6 +7,7 @@ from pathlib import Path
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from flextraj_backend.models.checkpoint_layout import MODEL_NAMES, base_shape
@@ -50,7 +51,7 @@ def _print(summary: AdapterSummary, as_json: bool) -> None:
         return
     table = Table(show_header=False)
     for row in _rows(summary):
-        table.add_row(*row)
+        table.add_row(*map(escape, row))
     Console().print(table)
     for note in summary.notes:
         typer.echo(note)

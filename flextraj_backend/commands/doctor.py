@@ -6,6 +6,7 @@ import json as json_module
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 NAME = "doctor"
@@ -23,7 +24,7 @@ def command(json: bool = typer.Option(False, "--json", help="Print JSON instead 
         for heading in ("check", "state", "finding"):
             table.add_column(heading, overflow="fold")
         for finding in findings:
-            table.add_row(finding.name, finding.severity.value, finding.text)
+            table.add_row(finding.name, finding.severity.value, escape(finding.text))
         Console().print(table)
         for finding in findings:
             if finding.fix:

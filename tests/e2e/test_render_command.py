@@ -185,6 +185,13 @@ def test_doctor_finds_what_is_there_and_says_how_to_get_what_is_not(
     assert "engine preview" in out
 
 
+def test_doctor_shows_a_command_with_brackets_whole(run: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    command = "pip install flextraj[models]"
+    found = diagnosis.Finding("device", Severity.OPTIONAL, command)
+    monkeypatch.setattr(diagnosis, "diagnose", lambda: (found,))
+    assert command in run("doctor")[1]
+
+
 def test_doctor_ends_with_an_error_where_something_needed_is_broken(
     run: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
