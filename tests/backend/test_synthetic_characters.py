@@ -83,7 +83,7 @@ def test_kind_and_seed_alone_say_who_a_character_is() -> None:
 
 
 def test_people_differ_in_height_and_width_as_people_do() -> None:
-    people = [model_character(CharacterRecipe(CharacterKind.HUMANOID, seed)) for seed in range(12)]
+    people = [model_character(CharacterRecipe(CharacterKind.HUMANOID, seed)) for seed in range(8)]
     heights = np.array([person.height for person in people])
     widths = np.array([np.ptp(person.vertices[:, 0]) / person.height for person in people])
     assert np.ptp(heights) > 0.3

@@ -78,7 +78,6 @@ def test_the_same_action_on_another_person_is_the_same_motion_in_its_size(scene:
     recipe = ActionRecipe.from_seed(ActionName.WALK, 8)
     for person in people:
         apply_action(person, recipe, 17, 16.0)
-        person.pivot.animation_data.action.name = person.name
     assert abs(people[0].model.stride / people[1].model.stride - 1.0) > 0.02
     pivots: list[Any] = [person.pivot for person in people]
     for frame in (1, 6, 17):
@@ -121,8 +120,8 @@ def test_a_new_action_takes_the_place_of_the_old_one(scene: Any) -> None:
 def test_the_user_finds_keys_at_both_ends_and_the_root_free_to_place(scene: Any) -> None:
     person = _add(scene, CharacterKind.HUMANOID)
     apply_action(person, ActionRecipe.from_seed(ActionName.DANCE, 1), 49, 16.0, first_frame=10)
-    action: Any = person.pivot.animation_data.action
-    assert tuple(action.frame_range) == (10.0, 58.0)
+    animation: Any = person.pivot.animation_data
+    assert tuple(animation.action.frame_range) == (10.0, 58.0)
     assert person.root.animation_data is None
     assert {"hips", "upper_arm.L", "foot.R"} <= {path.split('"')[1] for path, _ in _curves(person)}
     before = _vertices(scene, person, 20)

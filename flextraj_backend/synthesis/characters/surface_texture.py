@@ -64,8 +64,8 @@ class MaterialTexture:
         if self.pattern is SolidPattern.STRIPES:
             return _soft_step(np.abs(scaled[:, 0] % 1.0 - 0.5) - 0.25)
         if self.pattern is SolidPattern.CHECKS:
-            waves = np.sin(2 * np.pi * scaled)
-            return _soft_step(0.35 * np.cbrt(waves.prod(axis=1)))
+            to_border = np.abs(scaled % 1.0 - 0.5) - 0.25  # positive in every other cell
+            return _soft_step(np.sign(to_border).prod(axis=1) * np.abs(to_border).min(axis=1))
         if self.pattern is SolidPattern.DOTS:
             # Rows of cells, every other one shifted by a half.
             cell = scaled.copy()
