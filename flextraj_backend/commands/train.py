@@ -146,8 +146,12 @@ def command(
     first = os.environ.get("RANK", "0") == "0"
     with _progress_bar(console, shown=first) as progress:
         bar = _StepBar(progress)
-        shown = (bar.step, bar.prepared, bar.note) if first else ()
-        result = train(settings, *shown)
+        result = train(
+            settings,
+            bar.step if first else None,
+            bar.prepared if first else None,
+            bar.note if first else None,
+        )
     if first:
         Console().print(
             f"{result.control}: {result.steps} steps; log and checkpoints are in {result.run}.",
