@@ -22,12 +22,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from blender_addon.client.messages import ResultKind
-from blender_addon.core.conditioning import ColorCue, ConditioningSettings, Coverage
 from blender_addon.core.errors import ErrorCode, FlexTrajError
 from blender_addon.core.request import RenderRequest
 from blender_addon.core.trajectories import TrajectorySet
 from blender_addon.core.version import PROTOCOL_VERSION, package_version
 from flextraj_backend.conditioning.render import render_conditioning
+from flextraj_backend.conditioning.requested import conditioning_settings
 from flextraj_backend.engines.base import (
     Cancelled,
     ConditioningVideos,
@@ -178,7 +178,7 @@ def render_job(
     with clock.phase("conditioning"):
         conditioning = render_conditioning(
             trajectories,
-            _conditioning_settings(request),
+            conditioning_settings(request),
             fit.matrix,
             on_frame=lambda frame: clock.report("conditioning", frame, trajectories.frame_count),
         )
@@ -217,17 +217,6 @@ def _crop_notes(photo: NDArray[np.uint8], width: int, height: int) -> tuple[str,
     return (
         f"{lost:.0%} of the photo ({photo_width}x{photo_height} px) was cropped to cover the shot's "
         f"{width}x{height} px: sample the shot in the photo's proportions to keep all of it.",
-    )
-
-
-def _conditioning_settings(request: RenderRequest) -> ConditioningSettings:
-    return ConditioningSettings(
-        keep_points=request.keep_points,
-        keep_frames=request.keep_frames,
-        frames=request.kept_frames,
-        seed=request.seed,
-        coverage=Coverage.SURFACE if request.surface else Coverage.STAMPS,
-        color_cue=ColorCue.TRAJECTORY_COLORS if request.color_cue else ColorCue.OFF,
     )
 
 

@@ -17,7 +17,7 @@ from ..properties import scene_settings
 from ..registration import registration_of
 from ..session import current_session, show_error
 
-_MODELS = ("wan", "cogvideox")
+_MODELS = ("wan", "cogvideox", "mini")
 """Engines with a model, the preferred one first."""
 _MAX_SEED = 2**31 - 1
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as json_module
+from enum import StrEnum
 from pathlib import Path
 
 import typer
@@ -10,10 +11,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from flextraj_backend.engines.mini.weights import MINI_VARIABLE, mini_status, use_mini
 from flextraj_backend.models.backbone import Backbone
 from flextraj_backend.models.weights import (
     WEIGHTS_VARIABLE,
     WeightsLocation,
+    WeightsStatus,
     default_weights_dir,
     lora_names,
     loras_folder,
@@ -26,6 +29,14 @@ app = typer.Typer(help="Weights of the diffusion engines.", no_args_is_help=True
 _ENGINE = typer.Argument(help="Engine.", show_default=False)
 
 
+class _WeightedEngine(StrEnum):
+    """Engines whose weights a user may name."""
+
+    COGVIDEOX = Backbone.COGVIDEOX.value
+    WAN = Backbone.WAN.value
+    MINI = "mini"
+
+
 @app.callback()
 def weights() -> None:
     """Weights of the diffusion engines: where they are, and downloading them."""
@@ -34,7 +45,7 @@ def weights() -> None:
 @app.command("list")
 def list_weights(json: bool = typer.Option(False, "--json", help="Print JSON instead of a table.")) -> None:
     """Tell which weights each engine uses, and what is missing."""
-    statuses = [weights_status(backbone) for backbone in Backbone]
+    statuses = [*(weights_status(backbone) for backbone in Backbone), mini_status()]
     if json:
         values = {
             "engines": [status.to_dict() for status in statuses],
@@ -49,9 +60,9 @@ def list_weights(json: bool = typer.Option(False, "--json", help="Print JSON ins
     for status in statuses:
         if status.location is not None:
             places = (status.location.base, status.location.adapter)
-            table.add_row(status.backbone.value, *(escape(str(place)) for place in places))
+            table.add_row(status.engine, *(escape(str(place)) for place in places))
         else:
-            table.add_row(status.backbone.value, "missing", "")
+            table.add_row(status.engine, "missing", "")
     Console().print(table)
     for status in statuses:
         if status.problem:
@@ -61,7 +72,7 @@ def list_weights(json: bool = typer.Option(False, "--json", help="Print JSON ins
 
 @app.command("use")
 def use(
-    engine: Backbone = _ENGINE,
+    engine: _WeightedEngine = _ENGINE,
     base: Path = typer.Option(
         ..., "--base", help="Folder of the base model in diffusers' layout.", show_default=False
     ),
@@ -70,7 +81,11 @@ def use(
     ),
 ) -> None:
     """Check weights that you have and use them from now on."""
-    _print(engine, use_weights(engine, base, adapter))
+    if engine is _WeightedEngine.MINI:
+        _print(engine, use_mini(base, adapter), mini_status(), MINI_VARIABLE)
+    else:
+        backbone = Backbone(engine.value)
+        _print(engine, use_weights(backbone, base, adapter), weights_status(backbone), WEIGHTS_VARIABLE)
 
 
 @app.command("fetch")
@@ -84,11 +99,11 @@ def fetch(
     # Imported here: nothing else in the program uses the network.
     from flextraj_backend.models.weights_download import fetch_weights
 
-    _print(engine, fetch_weights(engine, to or default_weights_dir(), typer.echo))
+    location = fetch_weights(engine, to or default_weights_dir(), typer.echo)
+    _print(engine, location, weights_status(engine), WEIGHTS_VARIABLE)
 
 
-def _print(engine: Backbone, location: WeightsLocation) -> None:
+def _print(engine: str, location: WeightsLocation, status: WeightsStatus, variable: str) -> None:
     typer.echo(f"The engine '{engine}' uses {location.base} and {location.adapter}.")
-    status = weights_status(engine)
     if status.location != location:
-        typer.echo(f"Now {WEIGHTS_VARIABLE} is set and comes first: unset it to use these.")
+        typer.echo(f"Now {variable} is set and comes first: unset it to use these.")

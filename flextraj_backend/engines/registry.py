@@ -13,6 +13,12 @@ def _preview() -> Engine:
     return PreviewEngine()
 
 
+def _mini() -> Engine:
+    from flextraj_backend.engines.mini.engine import MiniEngine
+
+    return MiniEngine()
+
+
 def _cogvideox() -> Engine:
     from flextraj_backend.engines.diffusion.engine import DiffusionEngine
     from flextraj_backend.engines.diffusion.profiles import COGVIDEOX
@@ -29,6 +35,7 @@ def _wan() -> Engine:
 
 _MAKERS: dict[str, Callable[[], Engine]] = {
     "preview": _preview,
+    "mini": _mini,
     "wan": _wan,
     "cogvideox": _cogvideox,
 }

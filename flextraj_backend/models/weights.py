@@ -63,7 +63,7 @@ class WeightsStatus:
         location: None where something is missing; `problem` then says what to do, in one sentence.
     """
 
-    backbone: Backbone
+    engine: str
     location: WeightsLocation | None
     problem: str = ""
 
@@ -72,7 +72,7 @@ class WeightsStatus:
         location = None
         if self.location is not None:
             location = {name: str(path) for name, path in asdict(self.location).items()}
-        return {"engine": self.backbone.value, "location": location, "problem": self.problem}
+        return {"engine": self.engine, "location": location, "problem": self.problem}
 
 
 def control_file_name(backbone: Backbone) -> str:
@@ -97,9 +97,9 @@ def locate_weights(backbone: Backbone) -> WeightsLocation:
 def weights_status(backbone: Backbone) -> WeightsStatus:
     """The same without raising."""
     try:
-        return WeightsStatus(backbone, locate_weights(backbone))
+        return WeightsStatus(backbone.value, locate_weights(backbone))
     except FlexTrajError as error:
-        return WeightsStatus(backbone, None, error.message)
+        return WeightsStatus(backbone.value, None, error.message)
 
 
 def use_weights(backbone: Backbone, base: Path, adapter: Path) -> WeightsLocation:
@@ -117,8 +117,14 @@ def use_weights(backbone: Backbone, base: Path, adapter: Path) -> WeightsLocatio
     if adapter.is_dir():
         adapter = _control_in(adapter, backbone)
     check_adapter(adapter, base_shape(base))
+    remember_weights(backbone.value, base, adapter)
+    return WeightsLocation(base, adapter, loras_folder())
+
+
+def remember_weights(engine: str, base: Path, adapter: Path) -> None:
+    """Write down where an engine's weights are, absolute paths. Raises FlexTrajError (DISK)."""
     settings = _read_settings()
-    settings[backbone.value] = {"base": str(base), "adapter": str(adapter)}
+    settings[engine] = {"base": str(base), "adapter": str(adapter)}
     path = settings_file()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -128,7 +134,25 @@ def use_weights(backbone: Backbone, base: Path, adapter: Path) -> WeightsLocatio
             ErrorCode.DISK,
         ) from error
     write_text(path, json.dumps({"version": _SETTINGS_VERSION, "engines": settings}, indent=2) + "\n")
-    return WeightsLocation(base, adapter, loras_folder())
+
+
+def remembered_weights(engine: str) -> tuple[Path, Path] | None:
+    """Base and control that the user named for an engine, None where none were named.
+
+    Raises:
+        FlexTrajError: (ErrorCode.WEIGHTS) they are gone.
+    """
+    stored = _read_settings().get(engine)
+    if stored is None:
+        return None
+    base, adapter = Path(stored["base"]), Path(stored["adapter"])
+    for path, exists in ((base, base.is_dir()), (adapter, adapter.is_file())):
+        if not exists:
+            raise _error(
+                f"{path} is gone, where the weights of '{engine}' were: "
+                f"run 'flextraj weights use {engine} --base DIR --adapter FILE' with their new place."
+            )
+    return base, adapter
 
 
 def read_sizes(backbone: Backbone, location: WeightsLocation) -> ModelSizes:
@@ -202,20 +226,13 @@ def _in_weights_dir(folder: Path, backbone: Backbone) -> tuple[Path, Path]:
 
 
 def _in_settings(backbone: Backbone) -> tuple[Path, Path]:
-    stored = _read_settings().get(backbone.value)
+    stored = remembered_weights(backbone.value)
     if stored is None:
         raise _error(
             f"The weights of '{backbone}' are not there yet: run 'flextraj weights fetch {backbone}' to "
             f"download them, or 'flextraj weights use {backbone} --base DIR --adapter FILE' if you have them."
         )
-    base, adapter = Path(stored["base"]), Path(stored["adapter"])
-    for path, exists in ((base, base.is_dir()), (adapter, adapter.is_file())):
-        if not exists:
-            raise _error(
-                f"{path} is gone, where the weights of '{backbone}' were: "
-                f"run 'flextraj weights use {backbone} --base DIR --adapter FILE' with their new place."
-            )
-    return base, adapter
+    return stored
 
 
 def _control_in(folder: Path, backbone: Backbone) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from blender_addon.core.errors import ErrorCode, FlexTrajError
@@ -16,7 +17,7 @@ from flextraj_backend.engines.base import (
     Limits,
     ReportProgress,
 )
-from flextraj_backend.engines.diffusion.installed import check_packages, installed_model
+from flextraj_backend.engines.diffusion.installed import InstalledModel, check_packages, installed_model
 from flextraj_backend.engines.diffusion.planning import GenerationPlan, plan_generation
 from flextraj_backend.engines.diffusion.profiles import ModelProfile
 from flextraj_backend.models.devices import Device, DeviceKind, probe_device
@@ -40,12 +41,14 @@ class DiffusionEngine:
     Listing and planning read configurations and headers only; torch is imported when a job renders.
     """
 
-    def __init__(self, profile: ModelProfile) -> None:
+    def __init__(self, profile: ModelProfile, find_model: Callable[[], InstalledModel] | None = None) -> None:
+        """`find_model` raises FlexTrajError where there is none; None looks for the user's weights."""
         self._profile = profile
+        self._find_model = find_model or (lambda: installed_model(profile.backbone))
 
     @property
     def name(self) -> str:
-        return self._profile.backbone.value
+        return self._profile.name
 
     @property
     def title(self) -> str:
@@ -58,7 +61,7 @@ class DiffusionEngine:
     def availability(self) -> Availability:
         try:
             check_packages()
-            sizes = installed_model(self._profile.backbone).sizes
+            sizes = self._find_model().sizes
             reason = _refusal(_known_device(), sizes)
         except FlexTrajError as error:
             return Availability(False, error.message, error.code)
@@ -72,7 +75,7 @@ class DiffusionEngine:
     def limits(self) -> Limits:
         """Of the weights that are here; without any, of the released ones."""
         try:
-            sizes = installed_model(self._profile.backbone).sizes
+            sizes = self._find_model().sizes
         except (FlexTrajError, OSError):
             sizes = RELEASED_SIZES[self._profile.backbone]
         return self._profile.limits(sizes)
@@ -97,7 +100,7 @@ class DiffusionEngine:
 
     def _plan(self, request: RenderRequest, trajectories: TrajectorySet) -> GenerationPlan:
         check_packages()
-        model = installed_model(self._profile.backbone)
+        model = self._find_model()
         return plan_generation(self._profile, model, request, trajectories, probe_device())
 
 

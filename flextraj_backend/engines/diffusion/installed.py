@@ -50,5 +50,9 @@ def installed_model(backbone: Backbone) -> InstalledModel:
     Raises:
         FlexTrajError: they are missing, incomplete or do not belong together; the sentence says what to do.
     """
-    location = locate_weights(backbone)
+    return read_model(backbone, locate_weights(backbone))
+
+
+def read_model(backbone: Backbone, location: WeightsLocation) -> InstalledModel:
+    """The same of weights whose place is known."""
     return InstalledModel(location, read_sizes(backbone, location), adapter_summary(location.adapter))

@@ -78,13 +78,13 @@ def plan_generation(
     """
     meta, options = trajectories.meta, request.model
     limits = asdict(profile.limits(model.sizes))
-    checker = EngineInfo(name=profile.backbone, title=profile.title, available=True, **limits)
+    checker = EngineInfo(name=profile.name, title=profile.title, available=True, **limits)
     if refusal := checker.refusal(trajectories.frame_count, meta.width, meta.height):
         raise EngineError(refusal.message, refusal.code)
     windows = plan_windows(
         trajectories.frame_count,
         profile.window_frames(model.sizes),
-        options.window_overlap,
+        min(options.window_overlap, profile.most_overlap),
         model.sizes.frame_step,
     )
     check_accelerations(options, device.kind is DeviceKind.CUDA)

@@ -1,9 +1,10 @@
-"""What tells the two diffusion engines apart before anything is loaded."""
+"""What tells the diffusion engines apart before anything is loaded."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from blender_addon.core.model_options import MAX_WINDOW_OVERLAP
 from flextraj_backend.engines.base import Limits
 from flextraj_backend.models.backbone import Backbone
 from flextraj_backend.models.model_sizes import ModelSizes
@@ -18,16 +19,21 @@ class ModelProfile:
     """One diffusion engine.
 
     Attributes:
+        name: as in a request.
         title: as shown to the user.
-        steps, guidance: the authors' settings (conventions 3).
+        steps, guidance: where the request leaves them open, such as the authors' settings (conventions 3).
         longest_clip: most frames at once, 0 where the model's configuration says so.
+        most_overlap: frames that windows share at most, whatever the request says: where clips are short,
+            the usual overlap would leave windows that hardly advance.
     """
 
+    name: str
     backbone: Backbone
     title: str
     steps: int
     guidance: float
     longest_clip: int
+    most_overlap: int = MAX_WINDOW_OVERLAP
 
     def window_frames(self, sizes: ModelSizes) -> int:
         """Most frames that the model makes at once; longer shots are made in windows."""
@@ -49,5 +55,10 @@ class ModelProfile:
         )
 
 
-COGVIDEOX = ModelProfile(Backbone.COGVIDEOX, "CogVideoX 5B with FlexTraj", 50, 6.0, longest_clip=0)
-WAN = ModelProfile(Backbone.WAN, "Wan 2.2 5B with FlexTraj", 50, 5.0, longest_clip=121)
+COGVIDEOX = ModelProfile(
+    "cogvideox", Backbone.COGVIDEOX, "CogVideoX 5B with FlexTraj", 50, 6.0, longest_clip=0
+)
+WAN = ModelProfile("wan", Backbone.WAN, "Wan 2.2 5B with FlexTraj", 50, 5.0, longest_clip=121)
+MINI = ModelProfile(
+    "mini", Backbone.COGVIDEOX, "Mini FlexTraj (CPU demo)", 20, 1.0, longest_clip=0, most_overlap=2
+)
