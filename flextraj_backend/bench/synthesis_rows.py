@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ from flextraj_backend.synthesis.run import SynthesisProgress, make_dataset
 from flextraj_backend.synthesis.scene import Renderer, SceneOptions
 
 WORKER_COUNTS = (1, 2)
+_FIRST_CLIPS = 2
+"""Of each worker, not counted."""
 _LARGEST_SHARE = 1.0
 """Two workers must not be slower than one."""
 
@@ -56,7 +59,7 @@ class SynthesisBench:
 def rows(bench: SynthesisBench, tell: Callable[[str], None]) -> list[BenchRow]:
     """Measure every arrangement; each row is compared with one process in the same run.
 
-    Seconds are those a clip takes once the workers are ready; starting Blender is not counted.
+    Each worker's first clips are not counted: Blender starts, and the first characters are built.
 
     Raises:
         FlexTrajError: clips cannot be made here, or Ray is missing although it is asked for.
@@ -66,8 +69,7 @@ def rows(bench: SynthesisBench, tell: Callable[[str], None]) -> list[BenchRow]:
     for place in ("processes", "Ray workers") if bench.with_ray else ("processes",):
         for workers in WORKER_COUNTS:
             tell(f"Making {bench.clips} clips with {workers} {place} ...")
-            progress = _make(bench, workers, is_on_ray=place != "processes")
-            seconds = 60 / progress.clips_per_minute
+            seconds = _seconds_a_clip(bench, workers, is_on_ray=place != "processes")
             one_process = one_process or seconds
             measured.append(
                 BenchRow(
@@ -78,14 +80,19 @@ def rows(bench: SynthesisBench, tell: Callable[[str], None]) -> list[BenchRow]:
                     reference_seconds=one_process,
                     # One Ray worker is a process with a longer way; the margin is the noise of a short run.
                     limit=1.25 if workers == 1 else _LARGEST_SHARE,
-                    note=f"{progress.clips_per_minute:.1f} clips a minute; {bench.clips} clips of "
+                    note=f"{60 / seconds:.1f} clips a minute; {bench.clips} clips of "
                     f"{bench.frames} frames, {bench.width}x{bench.height} px",
                 )
             )
     return measured
 
 
-def _make(bench: SynthesisBench, workers: int, *, is_on_ray: bool) -> SynthesisProgress:
+def _seconds_a_clip(bench: SynthesisBench, workers: int, *, is_on_ray: bool) -> float:
+    times: list[float] = []  # when the n-th report came; the first one has no clip
+
+    def on_report(progress: SynthesisProgress) -> None:
+        times.append(time.perf_counter())
+
     with tempfile.TemporaryDirectory(prefix="flextraj-bench-") as name:
         folder = DatasetFolder(Path(name) / "data", bench.settings, bench.clips)
         launcher: WorkerLauncher
@@ -95,4 +102,6 @@ def _make(bench: SynthesisBench, workers: int, *, is_on_ray: bool) -> SynthesisP
             launcher = RayLauncher("local", bench.settings, max(WORKER_COUNTS), bench.maker)
         else:
             launcher = ProcessLauncher(bench.settings, folder.path / LOG, bench.maker)
-        return make_dataset(folder, launcher, workers, lambda progress: None, threading.Event())
+        make_dataset(folder, launcher, workers, on_report, threading.Event())
+    warm = min(_FIRST_CLIPS * workers, bench.clips - 1)
+    return (times[-1] - times[warm]) / (len(times) - 1 - warm)

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import signal
+import threading
+from collections.abc import Iterator
 from typing import Any
 
 from blender_addon.core.errors import ErrorCode, FlexTrajError
@@ -68,7 +71,8 @@ class RayLauncher:
     def __init__(
         self, address: str, settings: SynthesisSettings, workers: int, maker: str = BLENDER_MAKER
     ) -> None:
-        self._ray = connect(address, cpus=workers)
+        with _keeping_signal_handlers():
+            self._ray = connect(address, cpus=workers)
         self._settings, self._maker = settings, maker
 
     def launch(self) -> ClipWorker:
@@ -82,6 +86,20 @@ class RayLauncher:
             worker.close()
             raise FlexTrajError(refusal, ErrorCode.BACKEND)
         return worker
+
+
+@contextlib.contextmanager
+def _keeping_signal_handlers() -> Iterator[None]:
+    """Ray takes SIGTERM for itself when it connects, and would end the run in the middle of a file."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class RayWorker:

@@ -175,6 +175,18 @@ def test_a_ray_cluster_makes_the_same_shards_as_this_machine(start: Start, tmp_p
 
 
 @needs_ray
+@needs_signals
+@pytest.mark.slow
+def test_a_run_on_ray_ends_as_cleanly_as_one_on_this_machine(start: Start) -> None:
+    process = start("--clips", "20", "--ray", "local", "--workers", "1", seconds=0.3)
+    read_until(process, 1)
+    process.send_signal(signal.SIGTERM)
+    lines, errors = end(process)
+    assert process.returncode == 130
+    assert lines[-1]["state"] == "error" and lines[-1]["message"] in errors
+
+
+@needs_ray
 def test_a_cluster_that_is_not_there_is_a_sentence(start: Start) -> None:
     process = start("--clips", "1", "--ray", "127.0.0.1:1")
     _, errors = end(process)
