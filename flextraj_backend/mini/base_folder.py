@@ -1,0 +1,139 @@
+"""The mini base model as a folder in diffusers' layout, which the same code loads as the published snapshots."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import sentencepiece
+import torch
+from diffusers.models.autoencoders.autoencoder_kl_cogvideox import AutoencoderKLCogVideoX
+from diffusers.models.transformers.cogvideox_transformer_3d import CogVideoXTransformer3DModel
+from diffusers.schedulers.scheduling_ddim_cogvideox import CogVideoXDDIMScheduler
+from torch import nn
+from transformers import T5Config, T5EncoderModel
+
+from flextraj_backend.mini.base_settings import TransformerSettings
+
+PIPELINE = "CogVideoXImageToVideoPipeline"
+_VOCABULARY = 512
+_TEXT_WIDTH = 64
+
+
+def build_transformer(
+    settings: TransformerSettings, autoencoder: AutoencoderKLCogVideoX, frames: int, width: int, height: int
+) -> CogVideoXTransformer3DModel:
+    """Make an untrained image-to-video denoiser for an autoencoder's latents.
+
+    Positions are learned and rotary, as CogVideoX-5B-I2V's. It predicts 0 at first, and each block passes
+    its input on (zero gates), so that a high learning rate is stable from the first step.
+    """
+    compression = 2 ** (len(autoencoder.config["block_out_channels"]) - 1)
+    channels = autoencoder.config["latent_channels"]
+    ratio = autoencoder.config["temporal_compression_ratio"]
+    transformer = CogVideoXTransformer3DModel(
+        num_attention_heads=settings.heads,
+        attention_head_dim=settings.head_dim,
+        in_channels=2 * channels,
+        out_channels=channels,
+        time_embed_dim=settings.time_width,
+        text_embed_dim=_TEXT_WIDTH,
+        num_layers=settings.layers,
+        patch_size=settings.patch,
+        sample_width=width // compression,
+        sample_height=height // compression,
+        sample_frames=frames,
+        temporal_compression_ratio=int(ratio),
+        max_text_seq_length=settings.text_tokens,
+        use_rotary_positional_embeddings=True,
+        use_learned_positional_embeddings=True,
+    )
+    blocks: Any = transformer.transformer_blocks
+    with torch.no_grad():
+        for block in blocks:
+            for norm in (block.norm1, block.norm2):
+                nn.init.zeros_(norm.linear.weight)
+                nn.init.zeros_(norm.linear.bias)
+        nn.init.zeros_(transformer.proj_out.weight)
+    return transformer
+
+
+def write_text_encoder(folder: Path, prompts: Iterable[str], settings: TransformerSettings, seed: int) -> None:
+    """Write a tokenizer made from prompts, and a small frozen T5 with random weights.
+
+    Random features of words are enough for the mini: what moves is in the trajectories.
+    """
+    vocabulary = _write_tokenizer(folder / "tokenizer", prompts, settings.text_tokens)
+    torch.manual_seed(seed)
+    encoder = T5EncoderModel(
+        T5Config(
+            vocab_size=vocabulary,
+            d_model=_TEXT_WIDTH,
+            d_ff=2 * _TEXT_WIDTH,
+            d_kv=16,
+            num_layers=1,
+            num_heads=4,
+            relative_attention_num_buckets=8,
+            feed_forward_proj="gated-gelu",
+            dropout_rate=0.0,
+        )
+    )
+    encoder.save_pretrained(folder / "text_encoder")
+
+
+def write_scheduler(folder: Path) -> None:
+    """Write CogVideoX-5B-I2V's sampler: v-prediction, zero terminal SNR, trailing timesteps."""
+    CogVideoXDDIMScheduler(
+        snr_shift_scale=1.0,
+        rescale_betas_zero_snr=True,
+        prediction_type="v_prediction",
+        timestep_spacing="trailing",
+        clip_sample=False,
+    ).save_pretrained(folder / "scheduler")
+
+
+def write_model_index(folder: Path) -> None:
+    """Write the index that names the parts; the folder is complete with it."""
+    index = {
+        "_class_name": PIPELINE,
+        "scheduler": ["diffusers", "CogVideoXDDIMScheduler"],
+        "text_encoder": ["transformers", "T5EncoderModel"],
+        "tokenizer": ["transformers", "T5Tokenizer"],
+        "transformer": ["diffusers", "CogVideoXTransformer3DModel"],
+        "vae": ["diffusers", "AutoencoderKLCogVideoX"],
+    }
+    (folder / "model_index.json").write_text(json.dumps(index, indent=2))
+
+
+def _write_tokenizer(folder: Path, prompts: Iterable[str], max_length: int) -> int:
+    """Train a unigram model on the prompts; return the size of its vocabulary."""
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(["unaligned, a video", *prompts]),
+        model_writer=model,
+        vocab_size=_VOCABULARY,
+        model_type="unigram",
+        pad_id=0,
+        eos_id=1,
+        unk_id=2,
+        bos_id=-1,
+        hard_vocab_limit=False,
+        num_threads=1,
+        minloglevel=2,
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "spiece.model").write_bytes(model.getvalue())
+    settings = {
+        "tokenizer_class": "T5Tokenizer",
+        "eos_token": "</s>",
+        "unk_token": "<unk>",
+        "pad_token": "<pad>",
+        "extra_ids": 0,
+        "additional_special_tokens": [],
+        "model_max_length": max_length,
+    }
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    return sentencepiece.SentencePieceProcessor(model_proto=model.getvalue()).get_piece_size()

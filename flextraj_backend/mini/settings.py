@@ -1,0 +1,100 @@
+"""The mini model's configuration file: everything that decides what `flextraj mini` makes."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from blender_addon.core.errors import RequestError
+from flextraj_backend.mini.autoencoder_settings import AutoencoderSettings, AutoencoderTraining
+from flextraj_backend.mini.base_settings import BaseTraining, TransformerSettings
+from flextraj_backend.synthesis.plan import SynthesisSettings
+from flextraj_backend.synthesis.record_json import from_json
+from flextraj_backend.synthesis.scene import SceneOptions
+
+BUNDLED = Path(__file__).with_name("mini.toml")
+_SCENE_KEYS = {"width", "height", "frames", "fps"}
+
+
+@dataclass(frozen=True)
+class ControlTraining:
+    """The run of `flextraj train` that makes the mini's control; see `TrainSettings`."""
+
+    curriculum: str
+    rank: int
+    steps: int
+    batch: int
+    learning_rate: float
+    condition_variants: int
+    ema: float = 0.998
+    validation_clips: int = 32
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class MiniSettings:
+    """One size of the mini.
+
+    Attributes:
+        width, height, frames, fps: of its videos.
+        precision: number format of the training, as `flextraj train --precision`.
+        threads: of the processor that the training uses.
+        clip_count: synthetic clips, made with `clips`.
+        held_out: clips at the start of the set that no training sees.
+    """
+
+    width: int
+    height: int
+    frames: int
+    fps: float
+    precision: str
+    threads: int
+    clip_count: int
+    clips: SynthesisSettings
+    autoencoder: AutoencoderSettings
+    autoencoder_training: AutoencoderTraining
+    transformer: TransformerSettings
+    base_training: BaseTraining
+    control: ControlTraining
+
+
+def read_settings(size: str, path: Path = BUNDLED) -> MiniSettings:
+    """Read one size from a configuration file.
+
+    Raises:
+        RequestError: the file cannot be read, has no such size, or a key is missing, unknown or of a wrong kind.
+    """
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise RequestError(f"The configuration {path} cannot be read ({error}): mend the file.") from error
+    if size not in document:
+        known = ", ".join(f"'{name}'" for name in document)
+        raise RequestError(f"{path.name} has no size '{size}': choose one of {known}.")
+    try:
+        return _settings(document[size])
+    except (KeyError, TypeError, ValueError) as error:
+        raise RequestError(f"The size '{size}' in {path} is not usable ({error}): mend the file.") from error
+
+
+def _settings(table: dict[str, Any]) -> MiniSettings:
+    table = dict(table)
+    clips = dict(table.pop("clips"))
+    count = clips.pop("count")
+    plan = {key: clips.pop(key) for key in ("seed", "others", "pair_size")}
+    scene = SceneOptions(
+        **{key: table[key] for key in _SCENE_KEYS},
+        **{key: value for key, value in _scene_values(clips).items()},
+    )
+    return MiniSettings(
+        clip_count=count,
+        clips=SynthesisSettings(scene=scene, **plan),
+        autoencoder=from_json(AutoencoderSettings, _defaults(AutoencoderSettings, table.pop("autoencoder"))),
+        autoencoder_training=AutoencoderTraining(**table.pop("autoencoder_training")),
+        transformer=TransformerSettings(**table.pop("transformer")),
+        base_training=BaseTraining(**table.pop("base_training")),
+        control=ControlTraining(**table.pop("control")),
+        **table,
+    )
