@@ -16,12 +16,13 @@ from rich.table import Table
 
 from blender_addon.core.errors import RequestError
 from flextraj_backend.synthesis.actions import ActionName
+from flextraj_backend.synthesis.backgrounds import Backdrop
 from flextraj_backend.synthesis.cameras import CameraMove
 from flextraj_backend.synthesis.frame_members import VideoQuality
 from flextraj_backend.synthesis.line_channel import claim_stdout
 from flextraj_backend.synthesis.plan import SynthesisSettings
 from flextraj_backend.synthesis.run_reports import BarReporter, JsonReporter, ProgressStyle
-from flextraj_backend.synthesis.scene import Renderer, SceneOptions
+from flextraj_backend.synthesis.scene import Framing, Renderer, SceneOptions
 
 if TYPE_CHECKING:
     from flextraj_backend.synthesis.validation import DatasetCheck
@@ -57,6 +58,10 @@ def command(
     ),
     cameras: str = typer.Option(
         "", metavar="A,B", help="Camera moves to draw from: static,orbit,dolly,shake. Default: all."
+    ),
+    framing: Framing = typer.Option(Framing.NORMAL, help="close: the subjects fill the picture."),
+    backdrop: Backdrop = typer.Option(
+        Backdrop.PATTERNED, help="plain: grounds and walls that a small model can draw."
     ),
     library: Path | None = typer.Option(
         None, metavar="DIR", help="Folder of your own characters and motions: FBX, GLB and BVH files."
@@ -111,6 +116,8 @@ def command(
             character_seed=seed,
             actions=_parse_names(actions, ActionName, "--actions"),
             cameras=_parse_names(cameras, CameraMove, "--cameras") or tuple(CameraMove),
+            framing=framing,
+            backdrop=backdrop,
         ),
         others=others,
         pair_size=others + 1 if pair_size is None else pair_size,

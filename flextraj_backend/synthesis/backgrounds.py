@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import lru_cache
 
@@ -38,6 +38,13 @@ _FAMILIES: dict[str, Color] = {
 class Surroundings(StrEnum):
     ROOM = "room"
     OPEN_AIR = "open air"
+
+
+class Backdrop(StrEnum):
+    """How much there is to see on grounds and walls."""
+
+    PATTERNED = "patterned"
+    PLAIN = "plain"
 
 
 @dataclass(frozen=True)
@@ -85,12 +92,17 @@ class BackgroundRecipe:
         return f"outdoors on {floor.replace('floor', 'ground')} under a {self.wall.name} sky"
 
 
-def draw_background(rng: np.random.Generator) -> BackgroundRecipe:
-    """Draw a background whose ground differs from its walls."""
+def draw_background(rng: np.random.Generator, backdrop: Backdrop = Backdrop.PATTERNED) -> BackgroundRecipe:
+    """Draw a background whose ground differs from its walls; plain ones have soft, large blotches only."""
     names = [str(name) for name in rng.choice(list(_FAMILIES), 2, replace=False)]
     surroundings = Surroundings.ROOM if rng.random() < 0.55 else Surroundings.OPEN_AIR
     ground = _draw_texture(rng, names[0], float(rng.uniform(2.4, 4.8)))
     wall = _draw_texture(rng, names[1], float(rng.uniform(1.8, 3.6)))
+    if backdrop is Backdrop.PLAIN:
+        ground, wall = (
+            replace(texture, pattern=Pattern.PLAIN, repeat=_PLAIN_REPEAT * texture.repeat)
+            for texture in (ground, wall)
+        )
     if surroundings is Surroundings.OPEN_AIR:
         name, zenith, horizon = _SKIES[int(rng.integers(len(_SKIES)))]
         wall = TextureRecipe(
@@ -99,6 +111,15 @@ def draw_background(rng: np.random.Generator) -> BackgroundRecipe:
     return BackgroundRecipe(surroundings, ground, wall, float(rng.uniform(2.2, 4.5)))
 
 
+_PLAIN_REPEAT = 2.5
+_PATTERNS = (
+    Pattern.NOISE,
+    Pattern.TILES,
+    Pattern.CHECKER,
+    Pattern.PLANKS,
+    Pattern.SPOTS,
+    Pattern.STRIPES,
+)
 _SKIES: tuple[tuple[str, Color, Color], ...] = (
     ("blue", (0.12, 0.30, 0.72), (0.58, 0.72, 0.86)),
     ("pale", (0.42, 0.52, 0.62), (0.78, 0.80, 0.80)),
@@ -114,10 +135,9 @@ def _draw_texture(rng: np.random.Generator, name: str, repeat: float) -> Texture
     factor = float(rng.choice((rng.uniform(0.45, 0.65), rng.uniform(1.4, 1.8))))
     second = np.clip(main * factor + rng.normal(0, 0.03, 3), 0.02, 0.85)
     accent = np.clip(main * 0.35 + rng.uniform(0.0, 0.25, 3), 0.02, 0.85)
-    patterns = list(Pattern)
     return TextureRecipe(
         name,
-        patterns[int(rng.integers(len(patterns)))],
+        _PATTERNS[int(rng.integers(len(_PATTERNS)))],
         int(rng.integers(1 << 31)),
         (_as_color(main), _as_color(second), _as_color(accent)),
         repeat,

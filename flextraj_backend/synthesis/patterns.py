@@ -18,6 +18,7 @@ class Pattern(StrEnum):
     PLANKS = "planked"
     SPOTS = "spotted"
     STRIPES = "striped"
+    PLAIN = "plain"
 
 
 def periodic_noise(rng: np.random.Generator, size: int, cells: int, octaves: int = 4) -> Image:
@@ -62,12 +63,14 @@ def paint_pattern(pattern: Pattern, seed: int, colors: NDArray[np.float32], size
     rng = np.random.default_rng(seed)
     main, second, accent = colors
     cells = int(rng.integers(3, 7))
-    grain = periodic_noise(rng, size, 2 * cells)
+    grain = periodic_noise(rng, size, 2 * cells, octaves=1 if pattern is Pattern.PLAIN else 4)
     x, y = _pixel_grid(size)
     if pattern is Pattern.NOISE:
         blotches = _step(periodic_noise(rng, size, cells), 0.45, 0.62)
         specks = _step(periodic_noise(rng, size, 6 * cells, octaves=2), 0.66, 0.74)
         picture = _mix(_mix(main, second, blotches), accent, specks)
+    elif pattern is Pattern.PLAIN:
+        picture = _mix(main, second, periodic_noise(rng, size, cells, octaves=2))
     elif pattern is Pattern.CHECKER:
         picture = _mix(main, second, _odd_cell(x, y, 2 * (cells // 2 + 1)))
     elif pattern is Pattern.TILES:

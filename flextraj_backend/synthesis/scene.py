@@ -10,7 +10,7 @@ import numpy as np
 
 from blender_addon.core.errors import RequestError
 from flextraj_backend.synthesis.actions.recipe import ACTIONS_OF_KIND, ActionName, ActionRecipe
-from flextraj_backend.synthesis.backgrounds import BackgroundRecipe, draw_background
+from flextraj_backend.synthesis.backgrounds import Backdrop, BackgroundRecipe, draw_background
 from flextraj_backend.synthesis.cameras import CameraMove, CameraRecipe, draw_camera
 from flextraj_backend.synthesis.characters import CharacterKind, CharacterRecipe, draw_character
 from flextraj_backend.synthesis.lights import LightRecipe, draw_light
@@ -26,6 +26,13 @@ _LIBRARY_SHARE = 0.5
 class Renderer(StrEnum):
     RASTER = "raster"
     CYCLES = "cycles"
+
+
+class Framing(StrEnum):
+    """How much of the picture the subjects fill."""
+
+    NORMAL = "normal"
+    CLOSE = "close"
 
 
 @dataclass(frozen=True)
@@ -60,6 +67,8 @@ class SceneOptions:
         cameras: camera moves to draw from.
         subject_weights: probabilities of one, two, three subjects.
         kind_weights: probabilities of the kinds of character, in the order of `CharacterKind`.
+        framing: how large the subjects are in the picture.
+        backdrop: how much there is to see behind and below them.
     """
 
     width: int = 720
@@ -75,6 +84,8 @@ class SceneOptions:
     cameras: tuple[CameraMove, ...] = tuple(CameraMove)
     subject_weights: tuple[float, ...] = (0.6, 0.3, 0.1)
     kind_weights: tuple[float, ...] = (0.5, 0.25, 0.25)
+    framing: Framing = Framing.NORMAL
+    backdrop: Backdrop = Backdrop.PATTERNED
 
 
 @dataclass(frozen=True)
@@ -122,7 +133,7 @@ def draw_scene(rng: np.random.Generator, options: SceneOptions, library: Library
     for kind in kinds:
         actions.append(_draw_action(rng, kind, options, {action.name for action in actions}, library))
     body = float(rng.uniform(1.5, 1.9))
-    share = float(rng.uniform(*_HEIGHT_SHARES[count - 1]))
+    share = float(rng.uniform(*_HEIGHT_SHARES[options.framing][count - 1]))
     camera = draw_camera(
         rng, options.cameras, (float(rng.normal(0.0, 0.08)), 0.0, _TARGET_HEIGHT * body), body / share
     )
@@ -133,7 +144,7 @@ def draw_scene(rng: np.random.Generator, options: SceneOptions, library: Library
         actions=tuple(actions),
         placements=_draw_placements(rng, kinds, body, aspect * body / share),
         camera=camera,
-        background=draw_background(rng),
+        background=draw_background(rng, options.backdrop),
         light=draw_light(rng),
         frames=options.frames,
         fps=options.fps,
@@ -145,7 +156,10 @@ def draw_scene(rng: np.random.Generator, options: SceneOptions, library: Library
     )
 
 
-_HEIGHT_SHARES = ((0.55, 0.80), (0.50, 0.66), (0.45, 0.58))
+_HEIGHT_SHARES = {
+    Framing.NORMAL: ((0.55, 0.80), (0.50, 0.66), (0.45, 0.58)),
+    Framing.CLOSE: ((0.75, 1.0), (0.62, 0.85), (0.55, 0.70)),
+}
 """Height of the subjects in picture heights, for one, two and three of them."""
 _TARGET_HEIGHT = 0.47
 """Where the camera looks, in body heights above the ground."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 
 import numpy as np
 import pytest
@@ -15,12 +15,13 @@ from blender_addon.core.camera_track import Projection
 from blender_addon.core.errors import RequestError
 from blender_addon.core.rasterizer import OccluderMesh
 from flextraj_backend.synthesis.actions.recipe import ActionName
-from flextraj_backend.synthesis.backgrounds import background_surfaces, draw_background
+from flextraj_backend.synthesis.backgrounds import Backdrop, background_surfaces, draw_background
 from flextraj_backend.synthesis.cameras import CameraMove, camera_poses, draw_camera
 from flextraj_backend.synthesis.characters import CharacterKind
 from flextraj_backend.synthesis.color_encoding import decode_srgb, encode_srgb
 from flextraj_backend.synthesis.patterns import Pattern, paint_pattern
-from flextraj_backend.synthesis.scene import SceneOptions, draw_cast, draw_scene
+from flextraj_backend.synthesis.record_json import from_json, to_json
+from flextraj_backend.synthesis.scene import Framing, Renderer, SceneOptions, draw_cast, draw_scene
 from flextraj_backend.synthesis.zbuffer import nearest_fragments
 
 SEEDS = st.integers(0, 1 << 30)
@@ -116,3 +117,49 @@ def test_other_sizes_draw_the_same_scene_but_for_the_width() -> None:
         for w, h in ((72, 48), (720, 480))
     )
     assert small.camera == large.camera and small.placements == large.placements
+
+
+def test_options_of_a_dataset_are_read_back_whole_from_its_json() -> None:
+    options = SceneOptions(
+        width=72,
+        height=48,
+        frames=9,
+        fps=8.0,
+        points=100,
+        background_points=50,
+        renderer=Renderer.CYCLES,
+        characters=5,
+        character_seed=7,
+        actions=(ActionName.WAVE, ActionName.HOP),
+        cameras=(CameraMove.DOLLY,),
+        subject_weights=(0.5, 0.5),
+        kind_weights=(1.0, 0.0, 0.0),
+        framing=Framing.CLOSE,
+        backdrop=Backdrop.PLAIN,
+    )
+    default = SceneOptions()
+    for item in fields(options):
+        assert getattr(options, item.name) != getattr(default, item.name), f"{item.name} is not tested"
+    assert from_json(SceneOptions, json.loads(json.dumps(to_json(options)))) == options
+
+
+@given(SEEDS)
+@settings(max_examples=20, deadline=None)
+def test_close_framing_makes_the_subjects_larger_and_changes_nothing_else(seed: int) -> None:
+    normal, close = (
+        draw_scene(np.random.default_rng(seed), SceneOptions(framing=framing)) for framing in Framing
+    )
+    assert close.camera.view_height < 0.88 * normal.camera.view_height
+    assert close.characters == normal.characters and close.actions == normal.actions
+
+
+@given(SEEDS)
+@settings(max_examples=20, deadline=None)
+def test_plain_backdrop_has_large_soft_patterns_only(seed: int) -> None:
+    patterned, plain = (
+        draw_scene(np.random.default_rng(seed), SceneOptions(backdrop=backdrop)) for backdrop in Backdrop
+    )
+    assert plain.background.ground.pattern is Pattern.PLAIN
+    assert plain.background.ground.repeat == pytest.approx(2.5 * patterned.background.ground.repeat)
+    assert patterned.background.ground.pattern is not Pattern.PLAIN
+    assert replace(plain, background=patterned.background) == patterned
