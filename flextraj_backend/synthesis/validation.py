@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from blender_addon.core.errors import FlexTrajError
+from blender_addon.core.errors import FlexTrajError, RequestError
 from flextraj_backend.synthesis.clip_checks import LIMITS, ClipFigures, broken_limits, measure_clip
 from flextraj_backend.synthesis.clip_files import ClipError
 from flextraj_backend.synthesis.dataset_folder import (
@@ -82,6 +82,10 @@ def check_dataset(folder: Path, on_clip: Callable[[int, int], None] | None = Non
         FlexTrajError: the folder is no data set, or its index is damaged as a whole.
     """
     description = read_description(folder)
+    if not (folder / INDEX).exists():
+        raise RequestError(
+            f"{folder} has no complete shard yet: run the command that makes it again, then check it."
+        )
     store = ClipStore(folder)
     measured: dict[str, ClipFigures] = {}
     bad: list[BadClip] = []

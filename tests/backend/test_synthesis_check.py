@@ -175,6 +175,15 @@ def test_a_folder_that_is_no_data_set_is_a_sentence(
     assert end.value.code == 2 and "is no dataset" in capsys.readouterr().err
 
 
+def test_a_data_set_without_a_complete_shard_is_told_apart_from_none(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_description(tmp_path, DatasetDescription(FORMAT_VERSION, "test", 3, 0, 0, SETTINGS))
+    with pytest.raises(SystemExit) as end:
+        main(["synthesize", "--check", str(tmp_path)])
+    assert end.value.code == 2 and "has no complete shard yet" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
