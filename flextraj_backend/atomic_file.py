@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,6 +31,32 @@ def atomic_path(path: Path) -> Iterator[Path]:
         ) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Yield a temporary folder beside a folder; it takes that one's place on success.
+
+    Raises:
+        FlexTrajError: the folder cannot be written or the disk is full; what was there before stays.
+    """
+    temporary = path.with_name(f".{path.name}.{uuid4().hex[:12]}")
+    former = path.with_name(f"{temporary.name}.former")
+    try:
+        temporary.mkdir()
+        yield temporary
+        if path.exists():
+            path.replace(former)
+        temporary.replace(path)
+    except OSError as error:
+        raise FlexTrajError(
+            f"{path} cannot be written ({error.strerror or error}): "
+            "check that its folder exists, is writable and has free space.",
+            ErrorCode.DISK,
+        ) from error
+    finally:
+        for leftover in (temporary, former):
+            shutil.rmtree(leftover, ignore_errors=True)
 
 
 def write_bytes(path: Path, data: bytes) -> Path:

@@ -17,6 +17,7 @@ from flextraj_backend.commands import (
     doctor,
     engines,
     evaluate,
+    mini,
     render,
     sample,
     serve,
@@ -42,7 +43,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for module in (demo, sample, conditions, render, serve, synthesize, train, evaluate, engines, doctor):
+for module in (demo, sample, conditions, render, serve, synthesize, train, mini, evaluate, engines, doctor):
     app.command(module.NAME)(module.command)
 app.add_typer(bench.app, name="bench")
 app.add_typer(checkpoint.app, name="checkpoint")

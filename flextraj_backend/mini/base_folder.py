@@ -61,7 +61,9 @@ def build_transformer(
     return transformer
 
 
-def write_text_encoder(folder: Path, prompts: Iterable[str], settings: TransformerSettings, seed: int) -> None:
+def write_text_encoder(
+    folder: Path, prompts: Iterable[str], settings: TransformerSettings, seed: int
+) -> None:
     """Write a tokenizer made from prompts, and a small frozen T5 with random weights.
 
     Random features of words are enough for the mini: what moves is in the trajectories.

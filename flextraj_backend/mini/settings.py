@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,11 @@ from blender_addon.core.errors import RequestError
 from flextraj_backend.mini.autoencoder_settings import AutoencoderSettings, AutoencoderTraining
 from flextraj_backend.mini.base_settings import BaseTraining, TransformerSettings
 from flextraj_backend.synthesis.plan import SynthesisSettings
-from flextraj_backend.synthesis.record_json import from_json
+from flextraj_backend.synthesis.record_json import Record, from_json, to_json
 from flextraj_backend.synthesis.scene import SceneOptions
 
 BUNDLED = Path(__file__).with_name("mini.toml")
-_SCENE_KEYS = {"width", "height", "frames", "fps"}
+_SCENE_KEYS = ("width", "height", "frames", "fps")
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,6 @@ class MiniSettings:
         precision: number format of the training, as `flextraj train --precision`.
         threads: of the processor that the training uses.
         clip_count: synthetic clips, made with `clips`.
-        held_out: clips at the start of the set that no training sees.
     """
 
     width: int
@@ -64,7 +63,7 @@ def read_settings(size: str, path: Path = BUNDLED) -> MiniSettings:
     """Read one size from a configuration file.
 
     Raises:
-        RequestError: the file cannot be read, has no such size, or a key is missing, unknown or of a wrong kind.
+        RequestError: the file cannot be read, has no such size, or a key is missing, unknown or wrong.
     """
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -84,17 +83,23 @@ def _settings(table: dict[str, Any]) -> MiniSettings:
     clips = dict(table.pop("clips"))
     count = clips.pop("count")
     plan = {key: clips.pop(key) for key in ("seed", "others", "pair_size")}
-    scene = SceneOptions(
-        **{key: table[key] for key in _SCENE_KEYS},
-        **{key: value for key, value in _scene_values(clips).items()},
-    )
-    return MiniSettings(
-        clip_count=count,
-        clips=SynthesisSettings(scene=scene, **plan),
-        autoencoder=from_json(AutoencoderSettings, _defaults(AutoencoderSettings, table.pop("autoencoder"))),
-        autoencoder_training=AutoencoderTraining(**table.pop("autoencoder_training")),
-        transformer=TransformerSettings(**table.pop("transformer")),
-        base_training=BaseTraining(**table.pop("base_training")),
-        control=ControlTraining(**table.pop("control")),
-        **table,
-    )
+    scene = _read(SceneOptions, {**{key: table[key] for key in _SCENE_KEYS}, **clips})
+    parts: dict[str, Any] = {
+        "autoencoder": AutoencoderSettings,
+        "autoencoder_training": AutoencoderTraining,
+        "transformer": TransformerSettings,
+        "base_training": BaseTraining,
+        "control": ControlTraining,
+    }
+    read = {name: _read(kind, table.pop(name)) for name, kind in parts.items()}
+    return MiniSettings(clip_count=count, clips=SynthesisSettings(scene=scene, **plan), **read, **table)
+
+
+def _read(kind: type[Record], values: dict[str, Any]) -> Record:
+    """A dataclass from a table, strictly; what has a default may be left out."""
+    defaults = {
+        item.name: to_json(item.default)
+        for item in fields(kind)  # pyright: ignore[reportArgumentType] (every kind here is a dataclass)
+        if item.default is not MISSING
+    }
+    return from_json(kind, {**defaults, **values})
