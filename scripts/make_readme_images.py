@@ -69,6 +69,7 @@ def _sidebar(shot: str, top: int, bottom: int) -> Piece:
 
 
 PICTURES = (
+    Picture("panel.jpg", (Piece("31_retried", (0, 24, 1600, 905)),), 0.75),
     Picture("placement.jpg", (Piece("p3_fitted", (0, 80, 1284, 905)),), 0.8),
     Picture(
         "overlay.png",
@@ -77,7 +78,12 @@ PICTURES = (
     ),
     Picture(
         "panels.png",
-        (_sidebar("s2_list", 82, 640), _sidebar("31_retried", 665, 905), _sidebar("33_backend", 82, 665)),
+        (
+            _sidebar("s2_list", 82, 636),
+            _sidebar("s3_markers", 82, 530),
+            _sidebar("s6_model", 82, 498),
+            _sidebar("34_weights", 455, 850),
+        ),
         1.0,
     ),
 )
@@ -105,8 +111,7 @@ def make_picture(picture: Picture, shots: Path) -> Path:
     if size != sheet.size:
         sheet = sheet.resize(size, Image.Resampling.LANCZOS)
     path = IMAGES / picture.name
-    if path.suffix == ".png":
-        sheet = sheet.quantize(_COLORS, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    # In full colour: a palette would make the chips of different IDs the same.
     sheet.save(path, optimize=True, quality=_JPEG_QUALITY)
     return _small_enough(path, MOST_BYTES)
 
