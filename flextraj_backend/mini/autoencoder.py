@@ -1,8 +1,8 @@
 """The mini model's video autoencoder: CogVideoX's class at a small size, started where it learns fast.
 
 It compresses space and not time, and looks at each frame alone: its temporal convolutions weigh the present
-frame only. What a small decoder can draw of a limb that moves through four frames is a smear, and convolutions
-over one frame train several times faster on a processor. The stock class loads and runs the result.
+frame only. What a small decoder can draw of a limb that moves through four frames is a smear, and
+convolutions over one frame train several times faster on a processor. The stock class runs the result.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _RESIDUAL_GAIN = 0.05
 class FrameConvolution(CogVideoXCausalConv3d):
     """The causal convolution where only the present frame has weights: a plain one over each frame."""
 
-    def forward(
+    def forward(  # pyright: ignore[reportIncompatibleMethodOverride] (annotated wrongly there)
         self, inputs: torch.Tensor, conv_cache: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """(B, C, T, H, W) to (B, C', T, H, W); there is no cache to carry on."""
@@ -117,7 +117,7 @@ def _mode(model: AutoencoderKLCogVideoX, pixels: torch.Tensor) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class _Layout:
-    """Channels of one side of a norm: each `plus` has a `minus` of opposite sign, `constant` ones are fixed."""
+    """Channels before a norm: each `plus` has a `minus` of opposite sign, `constant` ones are fixed."""
 
     plus: list[int]
     minus: list[int]

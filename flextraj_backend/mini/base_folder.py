@@ -1,4 +1,4 @@
-"""The mini base model as a folder in diffusers' layout, which the same code loads as the published snapshots."""
+"""The mini base model as a folder in diffusers' layout, loaded as the published snapshots are."""
 
 from __future__ import annotations
 

@@ -15,6 +15,7 @@ from diffusers.models.transformers.cogvideox_transformer_3d import CogVideoXTran
 from safetensors.torch import load_file, save_file
 
 from flextraj_backend.atomic_file import atomic_path
+from flextraj_backend.mini.autoencoder import frame_by_frame
 from flextraj_backend.mini.autoencoder_training import as_pixels, encode_mode
 from flextraj_backend.mini.base_settings import BaseTraining
 from flextraj_backend.mini.pictures import VideoPool, recolored
@@ -69,7 +70,7 @@ def encode_pool(
             if variant:
                 batch = np.stack([recolored(video, rng) for video in batch])
             pixels = as_pixels(batch, device)
-            with torch.autocast(device.type, torch.bfloat16):
+            with torch.autocast(device.type, torch.bfloat16), frame_by_frame(autoencoder):
                 whole = encode_mode(autoencoder, pixels)
                 alone = encode_mode(autoencoder, pixels[:, :, :1])
             videos.append((scale * whole.float()).transpose(1, 2).to(torch.bfloat16).cpu())

@@ -103,7 +103,8 @@ def _make_autoencoder(
     if (base / "vae" / "config.json").exists():
         return
     torch.manual_seed(settings.autoencoder_training.seed)
-    model = build_autoencoder(settings.autoencoder, settings.width, settings.height).to(device)
+    model: Any = build_autoencoder(settings.autoencoder, settings.width, settings.height)
+    model.to(device)
     steps = settings.autoencoder_training.steps
     train_autoencoder(
         model,
@@ -130,7 +131,7 @@ def _make_base(settings: MiniSettings, base: Path, pool: VideoPool, device: torc
     write_scheduler(base)
     torch.manual_seed(training.seed)
     shape = (settings.frames, settings.width, settings.height)
-    transformer = build_transformer(settings.transformer, autoencoder, *shape)
+    transformer: Any = build_transformer(settings.transformer, autoencoder, *shape)
     transformer.save_pretrained(base / "transformer")
     write_model_index(base)
     try:

@@ -37,8 +37,8 @@ def pack_mini(base: Path, control: Path, folder: Path, logs: tuple[Path, ...]) -
         size = sum(file.stat().st_size for file in temporary.rglob("*") if file.is_file())
         if size > MAX_BYTES:
             raise FlexTrajError(
-                f"The mini model takes {size / 1e6:.0f} MB, more than {MAX_BYTES / 1e6:.0f}: make it smaller in "
-                "its configuration file.",
+                f"The mini model takes {size / 1e6:.0f} MB, more than {MAX_BYTES / 1e6:.0f}: make it smaller "
+                "in its configuration file.",
                 ErrorCode.REQUEST,
             )
     return folder
