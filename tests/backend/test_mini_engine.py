@@ -16,10 +16,12 @@ import pytest
 import torch
 from toy_engines import Watcher, request, shot
 from toy_mini import write_toy_mini
+from typer.testing import CliRunner
 
 from blender_addon.core.errors import ErrorCode, FlexTrajError
 from blender_addon.core.model_options import ModelOptions
 from blender_addon.core.trajectories import TrajectorySet
+from flextraj_backend.commands import weights as weights_command
 from flextraj_backend.conditioning.render import render_conditioning
 from flextraj_backend.conditioning.requested import conditioning_settings
 from flextraj_backend.engines.base import Cancelled, EngineInputs, EngineOutput, Progress
@@ -213,6 +215,21 @@ def test_the_named_model_comes_before_the_bundled_one(
     wide = write_toy_mini(tmp_path / "wide", height=32, width=48)
     monkeypatch.setenv(MINI_VARIABLE, str(wide))
     assert mini_weights.locate_mini().base == wide / "base"
+
+
+def test_the_command_that_names_weights_takes_a_mini_model_and_lists_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ["use", "mini", "--base", str(folder / "base"), "--adapter", str(folder)]
+    hidden = CliRunner().invoke(weights_command.app, arguments)
+    assert hidden.exit_code == 0 and MINI_VARIABLE not in hidden.stdout  # both are the same folder
+    monkeypatch.delenv(MINI_VARIABLE)
+    listed = json.loads(CliRunner().invoke(weights_command.app, ["list", "--json"]).stdout)
+    (mini,) = (entry for entry in listed["engines"] if entry["engine"] == "mini")
+    assert mini["location"]["base"] == str(folder / "base") and mini["problem"] == ""
+    monkeypatch.setenv(MINI_VARIABLE, str(folder.parent))
+    hidden = CliRunner().invoke(weights_command.app, arguments)
+    assert f"{MINI_VARIABLE} is set and comes first" in hidden.stdout
 
 
 def test_the_catalog_offers_it_right_after_the_preview_on_any_size() -> None:
