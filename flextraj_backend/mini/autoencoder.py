@@ -8,17 +8,12 @@ convolutions over one frame train several times faster on a processor. The stock
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from diffusers.models.autoencoders.autoencoder_kl_cogvideox import (
-    AutoencoderKLCogVideoX,
-    CogVideoXCausalConv3d,
-)
+from diffusers.models.autoencoders.autoencoder_kl_cogvideox import AutoencoderKLCogVideoX
 from torch import nn
-from torch.nn.functional import conv2d
 
 from flextraj_backend.mini.autoencoder_settings import AutoencoderSettings
 
@@ -26,32 +21,6 @@ _LOG_VARIANCE = -8.0
 """Of the posterior, fixed: the latents are regularised by their spread, not by noise."""
 _CONSTANT = 6.0
 _RESIDUAL_GAIN = 0.05
-
-
-class FrameConvolution(CogVideoXCausalConv3d):
-    """The causal convolution where only the present frame has weights: a plain one over each frame."""
-
-    def forward(  # pyright: ignore[reportIncompatibleMethodOverride] (annotated wrongly there)
-        self, inputs: torch.Tensor, conv_cache: torch.Tensor | None = None
-    ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """(B, C, T, H, W) to (B, C', T, H, W); there is no cache to carry on."""
-        weight: Any = self.conv.weight[:, :, -1]
-        frames = inputs.transpose(1, 2)  # (B, T, C, H, W)
-        convolved = conv2d(frames.flatten(0, 1), weight, self.conv.bias, padding=weight.shape[-1] // 2)
-        return convolved.unflatten(0, frames.shape[:2]).transpose(1, 2), None
-
-
-@contextmanager
-def frame_by_frame(model: AutoencoderKLCogVideoX) -> Iterator[None]:
-    """Within, the model computes the same with two-dimensional convolutions."""
-    layers = [module for module in model.modules() if type(module) is CogVideoXCausalConv3d]
-    for layer in layers:
-        layer.__class__ = FrameConvolution
-    try:
-        yield
-    finally:
-        for layer in layers:
-            layer.__class__ = CogVideoXCausalConv3d
 
 
 def build_autoencoder(settings: AutoencoderSettings, width: int, height: int) -> AutoencoderKLCogVideoX:

@@ -11,9 +11,10 @@ import torch
 from diffusers.models.autoencoders.autoencoder_kl_cogvideox import AutoencoderKLCogVideoX
 from numpy.typing import NDArray
 
-from flextraj_backend.mini.autoencoder import fix_posterior, frame_by_frame, match_scale
+from flextraj_backend.mini.autoencoder import fix_posterior, match_scale
 from flextraj_backend.mini.autoencoder_settings import AutoencoderTraining
 from flextraj_backend.mini.pictures import VideoPool
+from flextraj_backend.models.frame_autoencoder import frame_by_frame
 
 _LATENT_NOISE = 0.05
 """Of the latents while training: the decoder must bear what the denoiser leaves."""

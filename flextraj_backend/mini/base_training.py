@@ -15,10 +15,10 @@ from diffusers.models.transformers.cogvideox_transformer_3d import CogVideoXTran
 from safetensors.torch import load_file, save_file
 
 from flextraj_backend.atomic_file import atomic_path
-from flextraj_backend.mini.autoencoder import frame_by_frame
 from flextraj_backend.mini.autoencoder_training import as_pixels, encode_mode
 from flextraj_backend.mini.base_settings import BaseTraining
 from flextraj_backend.mini.pictures import VideoPool, recolored
+from flextraj_backend.models.frame_autoencoder import frame_by_frame
 from flextraj_backend.training.ema import MovingAverage
 from flextraj_backend.training.objectives import noisy_video, velocity_levels, velocity_loss
 from flextraj_backend.training.optimization import learning_rate_factor

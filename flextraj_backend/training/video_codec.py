@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import torch
 
 from flextraj_backend.models.backbone import Backbone
 from flextraj_backend.models.condition_latents import assemble_cogvideox_latents, wan_statistics
+from flextraj_backend.models.frame_autoencoder import frame_by_frame, sees_frames_alone
 from flextraj_backend.models.pipeline_inputs import Video
 
 STORED = torch.float16
@@ -70,6 +72,7 @@ class VideoCodec:
         self.backbone = backbone
         self._vae = vae
         self._group = group
+        self._frames_alone = sees_frames_alone(vae)
         self._black: dict[tuple[int, ...], EncodedVideo] = {}
 
     @property
@@ -94,7 +97,8 @@ class VideoCodec:
     @torch.no_grad()
     def encode_pixels(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Mean and standard deviation of the posterior, float32. (B, 3, T, H, W) from -1 to 1"""
-        posterior = self._vae.encode(pixels.to(self._vae.device, self._vae.dtype)).latent_dist
+        with frame_by_frame(self._vae) if self._frames_alone else nullcontext():
+            posterior = self._vae.encode(pixels.to(self._vae.device, self._vae.dtype)).latent_dist
         if self.backbone is Backbone.COGVIDEOX:
             return posterior.mean.float(), posterior.std.float()
         mean, inverse_deviation = wan_statistics(self._vae, self._vae.device, torch.float32)
