@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from blender_addon.core.sampling import sample_surface, triangle_areas
 from flextraj_backend.synthesis.characters.surface_texture import SurfaceTexture
 from flextraj_backend.synthesis.color_encoding import decode_srgb
+from flextraj_backend.synthesis.image_albedo import LARGEST_SIDE, BaseColorImage, ImageAlbedo, halved
 from flextraj_backend.synthesis.raster_renderer import Albedo, MeshSurface
 
 if TYPE_CHECKING:
@@ -31,7 +32,12 @@ class MaterialAlbedo:
 
     of_triangle: NDArray[np.float32]
 
-    def linear(self, triangle: NDArray[np.integer], barycentric: NDArray[np.floating]) -> NDArray[np.float32]:
+    def linear(
+        self,
+        triangle: NDArray[np.integer],
+        barycentric: NDArray[np.floating],
+        share: NDArray[np.floating],
+    ) -> NDArray[np.float32]:
         """See `Albedo`."""
         return self.of_triangle[triangle]
 
@@ -52,7 +58,12 @@ class SolidAlbedo:
     triangles: NDArray[np.integer]
     materials: NDArray[np.integer]
 
-    def linear(self, triangle: NDArray[np.integer], barycentric: NDArray[np.floating]) -> NDArray[np.float32]:
+    def linear(
+        self,
+        triangle: NDArray[np.integer],
+        barycentric: NDArray[np.floating],
+        share: NDArray[np.floating],
+    ) -> NDArray[np.float32]:
         """See `Albedo`."""
         corners = self.rest[self.triangles[triangle]]  # (P, 3 corners, 3)
         places = np.einsum("cp,pcd->pd", barycentric.astype(np.float32), corners)
@@ -84,11 +95,40 @@ def read_surface(live: LiveMesh, topology: MeshTopology, texture: SurfaceTexture
 
 
 def read_albedo(live: LiveMesh, topology: MeshTopology) -> Albedo:
-    """Read the base colours of a mesh's materials."""
-    from blender_addon.bridge.appearance import base_color
+    """Read the base colours of a mesh's materials, and the images that they come from."""
+    from blender_addon.bridge.appearance import base_color, base_color_image, corner_uv
 
     slots = [slot.material for slot in live.source.material_slots] or [None]
     colors = [(204, 204, 204) if material is None else base_color(material) for material in slots]
     linear = decode_srgb(np.array(colors, np.uint8))
     slot = np.clip(topology.triangle_materials, 0, len(slots) - 1)
-    return MaterialAlbedo(linear[slot])
+    plain = linear[slot]  # (M, 3)
+    images: list[BaseColorImage] = []
+    image_of_triangle = np.full(len(slot), -1, np.intp)
+    uv = np.zeros((len(slot), 3, 2), np.float32)
+    for number, material in enumerate(slots):
+        node = None if material is None else base_color_image(material)
+        corners = None if node is None else corner_uv(live.mesh, node, topology)
+        image = None if node is None or node.image is None else _read_image(node.image)
+        if corners is None or image is None:
+            continue
+        chosen = slot == number
+        uv[chosen] = corners[chosen]
+        image_of_triangle[chosen] = len(images)
+        images.append(image)
+    return ImageAlbedo(plain, tuple(images), image_of_triangle, uv) if images else MaterialAlbedo(plain)
+
+
+def _read_image(image: bpy.types.Image) -> BaseColorImage | None:
+    """Read an image no finer than pictures show; None where its file is missing."""
+    from blender_addon.bridge.appearance import read_pixels
+
+    pixels = read_pixels(image)
+    if pixels is None:
+        return None
+    colors = np.ascontiguousarray(pixels[::-1, :, :3])  # top row first
+    if not image.is_float:
+        colors = decode_srgb(np.rint(255.0 * np.clip(colors, 0.0, 1.0)).astype(np.uint8))
+    while max(colors.shape[:2]) > LARGEST_SIDE:
+        colors = halved(colors)
+    return BaseColorImage(colors)

@@ -100,6 +100,7 @@ def perform(stage: Stage, recipe: SceneRecipe, performers: Sequence[Performer]) 
 def _colors(points: PlacedPoints, surface_of: Mapping[MeshKey, MeshSurface]) -> NDArray[np.uint8]:
     colors = np.empty((points.count, 3), np.uint8)
     for run in points.runs:
-        albedo = surface_of[run.key].albedo.linear(run.triangle, run.barycentric)
+        exact = np.zeros(len(run.triangle))
+        albedo = surface_of[run.key].albedo.linear(run.triangle, run.barycentric, exact)
         colors[run.points] = encode_srgb(albedo)
     return colors

@@ -32,8 +32,22 @@ _CONTACT_HEIGHT = 0.16
 class Albedo(Protocol):
     """The colour of a mesh's surface."""
 
-    def linear(self, triangle: NDArray[np.integer], barycentric: NDArray[np.floating]) -> NDArray[np.float32]:
-        """Linear RGB (P, 3) at points given by their triangle (P,) and its corners' weights (3, P)."""
+    def linear(
+        self,
+        triangle: NDArray[np.integer],
+        barycentric: NDArray[np.floating],
+        share: NDArray[np.floating],
+    ) -> NDArray[np.float32]:
+        """Colours at points of the surface.
+
+        Args:
+            triangle: (P,) triangle of each point.
+            barycentric: (3, P) weights of its corners.
+            share: (P,) how many triangles of that size a sample covers, 0 = a mere point.
+
+        Returns:
+            (P, 3) linear RGB.
+        """
         ...
 
 
@@ -201,6 +215,7 @@ def _shade_subject(
     vertices, triangles = subject.mesh.vertices, subject.mesh.triangles
     faces = _face_normals(vertices, triangles, normalised=False)
     normals = faces[seen.triangle]
+    share = _covered_share(camera, seen, normals)
     smooth = np.flatnonzero(subject.surface.is_smooth[seen.triangle])
     if len(smooth):
         of_vertex = np.stack(
@@ -214,8 +229,24 @@ def _shade_subject(
         corners = of_vertex[triangles[seen.triangle[smooth]]]
         normals[smooth] = np.einsum("cp,pcd->pd", seen.barycentric[:, smooth], corners)
     normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-20)
-    albedo = subject.surface.albedo.linear(seen.triangle, seen.barycentric)
+    albedo = subject.surface.albedo.linear(seen.triangle, seen.barycentric, share)
     return albedo * _light(camera, seen.sample, normals, light, 1.0, 1.0)
+
+
+def _covered_share(
+    camera: CameraFrame, seen: Fragments, normals: NDArray[np.floating]
+) -> NDArray[np.floating]:
+    """Areas of samples on their surfaces, (P,), in areas of their triangles.
+
+    Args:
+        normals: (P, 3) of the triangles, as long as twice their area.
+    """
+    ray = _view_rays(camera, seen.sample)
+    doubled = np.linalg.norm(normals, axis=1)
+    facing = np.abs(np.einsum("pd,pd->p", ray, normals)) / np.linalg.norm(ray, axis=1)
+    # Seen at a low angle a sample covers a strip: the middle of its sides counts, and no more than tenfold.
+    facing = np.maximum(facing, 0.1 * doubled)
+    return 2.0 * (seen.depth / camera.focal[0]) ** 2 / np.maximum(facing, 1e-20)
 
 
 def _light(

@@ -67,11 +67,11 @@ def look_up_filtered(
         if surface.shines:  # a sky ends at the horizon and does not repeat upwards
             half_texel = 0.5 / len(pyramid[number])
             places[:, 1] = np.clip(places[:, 1], half_texel, 1.0 - half_texel)
-        colors[chosen] = _bilinear(pyramid[number], places)
+        colors[chosen] = bilinear(pyramid[number], places)
     return colors
 
 
-def _bilinear(image: NDArray[np.float32], uv: NDArray[np.floating]) -> NDArray[np.float32]:
+def bilinear(image: NDArray[np.float32], uv: NDArray[np.floating]) -> NDArray[np.float32]:
     """Interpolate an image that repeats, at uv (P, 2): (P, 3)."""
     height, width = image.shape[:2]
     count = len(uv)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 ENDINGS = (".fbx", ".glb", ".gltf", ".bvh")
 MOTION_FPS = 60.0
+_LARGEST_IMAGE = 8192
+"""Pixels a side."""
 _BLOCKS = (
     "objects",
     "meshes",
@@ -188,7 +190,7 @@ def import_blocks(path: Path) -> tuple[bpy.types.ID, ...]:
         ".fbx": bpy.ops.import_scene.fbx,
         ".glb": bpy.ops.import_scene.gltf,
         ".gltf": bpy.ops.import_scene.gltf,
-        ".bvh": bpy.ops.import_anim.bvh,
+        ".bvh": partial(bpy.ops.import_anim.bvh, update_scene_fps=True),
     }
     if not path.is_file():
         raise SceneError(
@@ -206,12 +208,25 @@ def import_blocks(path: Path) -> tuple[bpy.types.ID, ...]:
     try:
         with quiet_stdout():
             operators[path.suffix.lower()](filepath=str(path))
+        _confine_images(set(bpy.data.images) - before["images"], path.parent)
     except Exception as error:  # importers are Python add-ons and fail in any way on damaged files
         remove_blocks(new_blocks())
         lines = str(error).strip().splitlines()
         reason = lines[-1].removeprefix("Error: ").rstrip(". ") if lines else type(error).__name__
         raise SceneError(f"{path.name} cannot be read, it is damaged ({reason}): export it again.") from error
     return new_blocks()
+
+
+def _confine_images(images: set[bpy.types.Image], folder: Path) -> None:
+    """Remove images whose files lie elsewhere, and ones too large: what they covered has plain colours."""
+    import bpy
+
+    for image in images:
+        is_inside = image.packed_file is not None or Path(
+            bpy.path.abspath(image.filepath)
+        ).resolve().is_relative_to(folder.resolve())
+        if not is_inside or max(image.size) > _LARGEST_IMAGE:
+            bpy.data.images.remove(image)
 
 
 def remove_blocks(blocks: tuple[bpy.types.ID, ...]) -> None:
@@ -272,6 +287,16 @@ def import_character(scene: bpy.types.Scene, recipe: LibraryCharacter) -> Import
     return ImportedCharacter(recipe.name, root, armature, tuple(objects), (*blocks, root))
 
 
+def _take_out_meshes(blocks: tuple[bpy.types.ID, ...]) -> None:
+    """Unlink the meshes of an import: to deform them on every frame takes longer than all else."""
+    import bpy
+
+    for block in blocks:
+        if isinstance(block, bpy.types.Object) and block.type == "MESH":
+            for collection in block.users_collection:
+                collection.objects.unlink(block)
+
+
 @lru_cache(maxsize=64)
 def library_motion(path: str, number: int) -> BodyMotion:
     """Read a whole motion of a library, `MOTION_FPS` frames a second.
@@ -284,6 +309,7 @@ def library_motion(path: str, number: int) -> BodyMotion:
     scene = bpy.data.scenes[0]
     with imported(Path(path)) as blocks:
         rig = _body(Path(path), blocks)
+        _take_out_meshes(blocks)
         actions = [block for block in blocks if _is(block, "actions")]
         if number >= len(actions):
             raise SceneError(
