@@ -126,7 +126,7 @@ def train_base(
         average.update()
         value = loss.item()
         smooth = value if smooth is None else 0.98 * smooth + 0.02 * value
-        if (step + 1) % every == 0:
+        if (step + 1) % every == 0 or step + 1 == settings.steps:
             on_report(BaseReport(step + 1, time.perf_counter() - started, smooth))
         if (step + 1) % save_every == 0:
             _save(state, named, average, optimizer, step + 1)

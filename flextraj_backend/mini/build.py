@@ -27,6 +27,7 @@ from flextraj_backend.mini.base_training import encode_pool, train_base
 from flextraj_backend.mini.pack import pack_mini
 from flextraj_backend.mini.pictures import VideoPool, load_pool
 from flextraj_backend.mini.settings import MiniSettings
+from flextraj_backend.synthesis.clip_maker import BLENDER_MAKER
 from flextraj_backend.synthesis.pipeline import synthesize
 from flextraj_backend.synthesis.run_reports import Reporter
 from flextraj_backend.synthesis.shards import dataset_keys
@@ -58,6 +59,7 @@ def build_mini(
     workers: int,
     reporter: Reporter,
     on_progress: OnProgress,
+    maker: str = BLENDER_MAKER,
 ) -> Path:
     """Make everything that is not there yet.
 
@@ -66,6 +68,7 @@ def build_mini(
         workers: Blender processes that make clips.
         reporter: is told how the clips go.
         on_progress: is told how the trainings go.
+        maker: 'module:Class' of what makes the clips.
 
     Returns:
         the folder for `FLEXTRAJ_MINI_DIR` or the package.
@@ -81,7 +84,7 @@ def build_mini(
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     clips, base = folder / "clips", folder / "base"
     with stopping_on_signals() as stop:
-        synthesize(clips, settings.clips, settings.clip_count, workers, None, reporter, stop)
+        synthesize(clips, settings.clips, settings.clip_count, workers, None, reporter, stop, maker)
     log = _Log(folder / LOG, on_progress)
     if not (base / "model_index.json").exists():
         keys = dataset_keys(clips)
@@ -171,7 +174,9 @@ def _make_base(settings: MiniSettings, base: Path, pool: VideoPool, device: torc
 
 
 def _make_control(settings: MiniSettings, clips: Path, base: Path, run: Path, log: _Log) -> Path:
-    control = settings.control
+    control, trained = settings.control, run / "control.safetensors"
+    if trained.exists():
+        return trained
 
     def on_step(report: StepReport) -> None:
         log.show("control", report.step, report.total, {"loss": report.loss})
