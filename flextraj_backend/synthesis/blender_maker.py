@@ -9,9 +9,10 @@ import numpy as np
 from blender_addon.core.errors import ErrorCode, FlexTrajError
 from flextraj_backend.installation import install_command
 from flextraj_backend.synthesis.clip import SyntheticClip
+from flextraj_backend.synthesis.library_index import read_library
 from flextraj_backend.synthesis.plan import ClipTask, SynthesisSettings, other_casts
 from flextraj_backend.synthesis.scene import Performer, SceneRecipe, draw_cast, draw_scene
-from flextraj_backend.synthesis.user_library import NO_LIBRARY, Library, scan_library
+from flextraj_backend.synthesis.user_library import NO_LIBRARY, Library
 
 _TRIES = 30
 
@@ -28,7 +29,7 @@ class BlenderClipMaker:
                 ErrorCode.BACKEND,
             ) from error
         self._settings = settings
-        self._library = scan_library(Path(settings.library)) if settings.library else NO_LIBRARY
+        self._library = read_library(Path(settings.library)) if settings.library else NO_LIBRARY
 
     def make(self, task: ClipTask) -> SyntheticClip:
         from flextraj_backend.synthesis.clip_builder import build_clip

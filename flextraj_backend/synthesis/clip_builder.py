@@ -76,13 +76,7 @@ def build_clip(
         trajectories=_trajectories(recipe, performance, points, background, silhouette),
         segments=segments,
         others=tuple(other_sets),
-        prompt=describe_scene(
-            recipe,
-            tuple(
-                f"{performer.description} {action.name}"
-                for performer, action in zip(performers, recipe.actions, strict=True)
-            ),
-        ),
+        prompt=describe_scene(recipe, [performer.description for performer in performers]),
         record=ClipRecord(
             seed=recipe.seed,
             pair_group=key if pair_group is None else pair_group,

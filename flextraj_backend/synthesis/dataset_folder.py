@@ -4,6 +4,7 @@
 |---|---|
 | `dataset.json` | format version, settings, number of clips |
 | `shards/*.tar`, `clips.jsonl` | the finished clips and their index |
+| `library.json` | what the user's library held, and its files that were left out; only with --library |
 | `failures.jsonl` | clips that could not be made, with the reason; only where there are any |
 | `unfinished/` | clips whose shard is not complete yet; only while a run goes on or after it was stopped |
 | `contact_sheet.png` | some pairs at a glance |

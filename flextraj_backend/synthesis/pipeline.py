@@ -10,10 +10,14 @@ from blender_addon.core.errors import ErrorCode, FlexTrajError
 from flextraj_backend.synthesis.clip_maker import BLENDER_MAKER, WorkerLauncher
 from flextraj_backend.synthesis.contact_sheet import write_contact_sheet
 from flextraj_backend.synthesis.dataset_folder import LOG, DatasetFolder, locked
+from flextraj_backend.synthesis.library_index import LIBRARY_RECORD, record_library
 from flextraj_backend.synthesis.plan import SynthesisSettings
 from flextraj_backend.synthesis.process_workers import ProcessLauncher
 from flextraj_backend.synthesis.run import SynthesisProgress, make_dataset
 from flextraj_backend.synthesis.run_reports import Reporter
+from flextraj_backend.synthesis.user_library import NO_LIBRARY, Library
+
+_SHOWN_SKIPPED = 5
 
 
 def synthesize(
@@ -45,6 +49,7 @@ def synthesize(
         _make_folder(path)
         with locked(path):
             folder = DatasetFolder(path, settings, clips)
+            library = record_library(path, Path(settings.library)) if settings.library else NO_LIBRARY
             log = path / LOG
             launcher: WorkerLauncher
             if ray is None:
@@ -60,7 +65,7 @@ def synthesize(
                 write_contact_sheet(path)
             if not progress.failed:
                 log.unlink(missing_ok=True)
-        reporter.end(progress, _summary(path, progress))
+        reporter.end(progress, _summary(path, progress, library))
     except FlexTrajError as error:
         reporter.fail(error)
         raise
@@ -81,7 +86,7 @@ def _threads_each(workers: int) -> int:
     return max(1, (os.cpu_count() or 1) // workers)
 
 
-def _summary(path: Path, progress: SynthesisProgress) -> str:
+def _summary(path: Path, progress: SynthesisProgress, library: Library) -> str:
     text = f"{path}: {progress.done} of {progress.clips} clips"
     if progress.clips_per_minute:
         text += f", {progress.clips_per_minute:.1f} a minute in this run"
@@ -90,4 +95,8 @@ def _summary(path: Path, progress: SynthesisProgress) -> str:
             f"; {progress.failed} failed (failures.jsonl says why, workers.log more): "
             "run the same command again to try them again"
         )
-    return text + "."
+    text += "."
+    if library.skipped:
+        text += f" {len(library.skipped)} files of the library were left out ({LIBRARY_RECORD}): "
+        text += " ".join(item.sentence for item in library.skipped[:_SHOWN_SKIPPED])
+    return text

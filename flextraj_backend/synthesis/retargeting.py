@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 Rotations = NDArray[np.float64]
 
 ROOT = "hips"
+_SAME_POSE = np.cos(np.radians(20.0))
 NEEDED = (ROOT, *(f"{part}.{side}" for part in ("upper_arm", "forearm", "thigh", "shin") for side in "LR"))
 """Bones without which a skeleton is not a body."""
 
@@ -114,14 +115,30 @@ class BodyMotion:
         return len(self.shift) / self.fps
 
     def excerpt(self, start: float, frames: int, fps: float) -> BodyMotion:
-        """Frames at another rate from a second on; the last one is held where the motion ends."""
-        times = start + np.arange(frames) / fps
-        index = np.minimum(np.rint(times * self.fps).astype(int), len(self.shift) - 1)
-        shift = self.shift[index]
+        """Frames at another rate from a second on.
+
+        Where the motion ends it begins anew if its ends meet, else it goes backwards.
+        """
+        wanted = np.rint((start + np.arange(frames) / fps) * self.fps).astype(int)
+        last = max(1, len(self.shift) - 1)
+        rounds, index = np.divmod(wanted, last)
+        if self._ends_meet:
+            shift = self.shift[index] + rounds[:, None] * (self.shift[-1] - self.shift[0])
+        else:
+            index = np.where(rounds % 2 == 1, last - index, index)
+            shift = self.shift[np.minimum(index, len(self.shift) - 1)]
+        index = np.minimum(index, len(self.shift) - 1)
         shift = shift - shift[0] * np.array([1.0, 1.0, 0.0])
         return BodyMotion(
             fps, {part: turns[index] for part, turns in self.turns.items()}, self.directions, shift
         )
+
+    @property
+    def _ends_meet(self) -> bool:
+        """Whether first and last pose are alike, wherever the body has gone meanwhile."""
+        between = [turns[0].T @ turns[-1] for turns in self.turns.values()]
+        cosines = [(np.trace(turn) - 1.0) / 2.0 for turn in between]
+        return min(cosines) > _SAME_POSE and abs(self.shift[-1, 2] - self.shift[0, 2]) < 0.05
 
 
 @dataclass(frozen=True, eq=False)

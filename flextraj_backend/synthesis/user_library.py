@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 ENDINGS = (".fbx", ".glb", ".gltf", ".bvh")
 MOTION_FPS = 60.0
+_SHORTEST_MOTION = 0.25
+"""Seconds; what is shorter is a pose."""
 _LARGEST_IMAGE = 8192
 """Pixels a side."""
 _BLOCKS = (
@@ -141,12 +143,12 @@ def scan_library(folder: Path) -> Library:
         try:
             with imported(path) as blocks:
                 rig = _body(path, blocks)
-                named = [block.name for block in blocks if _is(block, "actions")]
+                motions = [block for block in blocks if _is(block, "actions")]
                 if any(_is(block, "meshes") for block in blocks):
                     characters.append(LibraryCharacter(str(path), path.stem))
-                for number, name in enumerate(named):
-                    label = path.stem if len(named) == 1 else f"{path.stem} {name}"
-                    if rig is not None:
+                for number, motion in enumerate(motions):
+                    label = path.stem if len(motions) == 1 else f"{path.stem} {motion.name}"
+                    if rig is not None and _seconds(motion) > _SHORTEST_MOTION:
                         actions.append(LibraryAction(str(path), number, label))
         except SceneError as error:
             skipped.append(SkippedFile(path.name, error.message))
@@ -157,6 +159,15 @@ def scan_library(folder: Path) -> Library:
             f"with Mixamo's bone names. {reasons}".strip()
         )
     return Library(tuple(characters), tuple(actions), tuple(skipped))
+
+
+def _seconds(motion: bpy.types.ID) -> float:
+    """Length of an action that was just imported: importers set the scene's rate to their file's."""
+    import bpy
+
+    render = bpy.data.scenes[0].render
+    first, last = motion.frame_range  # pyright: ignore[reportAttributeAccessIssue]
+    return float(last - first) * render.fps_base / render.fps
 
 
 def _is(block: bpy.types.ID, kind: str) -> bool:
