@@ -21,6 +21,7 @@ from flextraj_backend.commands import (
     render,
     sample,
     serve,
+    study,
     synthesize,
     train,
     weights,
@@ -43,7 +44,20 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for module in (demo, sample, conditions, render, serve, synthesize, train, mini, evaluate, engines, doctor):
+for module in (
+    demo,
+    sample,
+    conditions,
+    render,
+    serve,
+    synthesize,
+    train,
+    mini,
+    evaluate,
+    study,
+    engines,
+    doctor,
+):
     app.command(module.NAME)(module.command)
 app.add_typer(bench.app, name="bench")
 app.add_typer(checkpoint.app, name="checkpoint")

@@ -66,10 +66,7 @@ def condition_clip(clip: SyntheticClip, choices: SampleChoices) -> ConditioningV
 def _own_tracks(clip: SyntheticClip, choices: SampleChoices, rng: np.random.Generator) -> ConditioningVideos:
     trajectories, change = clip.trajectories, choices.misalignment
     subjects = subject_points(trajectories)
-    background = _own_background(trajectories, choices, rng)
-    keep = subjects | background
-    if choices.thinning is not None:
-        keep = thin_points(trajectories, keep, choices.thinning, rng)
+    background, keep = _kept(trajectories, choices, rng)
     if isinstance(change, SidewaysShift):
         rule = HorizontalShift(float(change.dx))
     elif isinstance(change, SubjectScaling):
@@ -85,6 +82,25 @@ def _own_tracks(clip: SyntheticClip, choices: SampleChoices, rng: np.random.Gene
     elif isinstance(change, SubjectScaling):
         surface = scale_videos(surface, change, trajectories.positions[:, change.reference, :2])
     return _over(surface, _stamped(trajectories, background, choices, rule))
+
+
+def kept_samples(trajectories: TrajectorySet, choices: SampleChoices) -> NDArray[np.bool_]:
+    """Which samples (T, N) of its own tracks a clip's aligned conditioning videos show, visible or not."""
+    _, keep = _kept(trajectories, choices, np.random.default_rng(choices.seed))
+    kept = np.zeros(trajectories.visible.shape, bool)
+    kept[slice(None) if choices.frames is None else list(choices.frames)] = keep
+    return kept
+
+
+def _kept(
+    trajectories: TrajectorySet, choices: SampleChoices, rng: np.random.Generator
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Background points, and points of all segments, that stay; (N,) each."""
+    background = _own_background(trajectories, choices, rng)
+    keep = subject_points(trajectories) | background
+    if choices.thinning is not None:
+        keep = thin_points(trajectories, keep, choices.thinning, rng)
+    return background, keep
 
 
 def _own_background(

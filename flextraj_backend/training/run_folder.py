@@ -34,7 +34,7 @@ def open_run(settings: TrainSettings) -> None:
     if settings.resume and not started:
         raise RequestError(f"{run} holds no run to go on with: leave --resume out to start one there.")
     if started and settings.resume:
-        _check_same(settings, path)
+        check_same(settings, path)
     try:
         run.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -50,7 +50,8 @@ def last_checkpoint(settings: TrainSettings) -> Path | None:
     return checkpoints[-1] if settings.resume and checkpoints else None
 
 
-def _check_same(settings: TrainSettings, path: Path) -> None:
+def check_same(settings: TrainSettings, path: Path) -> None:
+    """Raises RequestError where the run of this settings file computes something else."""
     stored = TrainSettings(**read_settings(path))
     for field in fields(TrainSettings):
         if field.name not in CHANGEABLE:
