@@ -57,6 +57,7 @@ class TextureRecipe:
         seed: of the pattern.
         palette: linear RGB: main, second and accent colour.
         repeat: side of the painted square, metres.
+        density: see `paint_pattern`.
     """
 
     name: str
@@ -64,6 +65,7 @@ class TextureRecipe:
     seed: int
     palette: Palette
     repeat: float
+    density: int = 1
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,9 @@ def draw_background(rng: np.random.Generator, backdrop: Backdrop = Backdrop.PATT
             for texture in (ground, wall)
         )
     if surroundings is Surroundings.OPEN_AIR:
+        if ground.pattern in (Pattern.NOISE, Pattern.SPOTS):
+            # Seen as far as the horizon, blotches that come again every few metres look like wallpaper.
+            ground = replace(ground, repeat=_OPEN_DENSITY * ground.repeat, density=_OPEN_DENSITY)
         name, zenith, horizon = _SKIES[int(rng.integers(len(_SKIES)))]
         wall = TextureRecipe(
             name, Pattern.NOISE, int(rng.integers(1 << 31)), (zenith, horizon, horizon), 2 * _DOME_RADIUS
@@ -112,6 +117,8 @@ def draw_background(rng: np.random.Generator, backdrop: Backdrop = Backdrop.PATT
 
 
 _PLAIN_REPEAT = 2.5
+_OPEN_DENSITY = 4
+_LARGEST_TEXTURE = 1024
 _PATTERNS = (
     Pattern.NOISE,
     Pattern.TILES,
@@ -187,7 +194,9 @@ def background_surfaces(recipe: BackgroundRecipe, texture_size: int) -> tuple[Te
 
 @lru_cache(maxsize=64)
 def _painted(recipe: TextureRecipe, size: int) -> NDArray[np.float32]:
-    return paint_pattern(recipe.pattern, recipe.seed, np.array(recipe.palette, np.float32), size)
+    size = max(size, min(recipe.density * size, _LARGEST_TEXTURE))
+    colors = np.array(recipe.palette, np.float32)
+    return paint_pattern(recipe.pattern, recipe.seed, colors, size, recipe.density)
 
 
 @lru_cache(maxsize=16)

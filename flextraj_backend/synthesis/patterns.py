@@ -48,7 +48,9 @@ def _periodic_resize(grid: Image, size: int) -> Image:
     return np.asarray(smooth, np.float32)
 
 
-def paint_pattern(pattern: Pattern, seed: int, colors: NDArray[np.float32], size: int) -> Image:
+def paint_pattern(
+    pattern: Pattern, seed: int, colors: NDArray[np.float32], size: int, density: int = 1
+) -> Image:
     """Paint a square texture that repeats at its edges.
 
     Args:
@@ -56,13 +58,14 @@ def paint_pattern(pattern: Pattern, seed: int, colors: NDArray[np.float32], size
         seed: everything that varies comes from it.
         colors: (3, 3) linear RGB: main, second and accent colour.
         size: side in pixels.
+        density: how many times as many blotches or spots there are along a side.
 
     Returns:
         (size, size, 3) float32 linear RGB.
     """
     rng = np.random.default_rng(seed)
     main, second, accent = colors
-    cells = int(rng.integers(3, 7))
+    cells = int(rng.integers(3, 7)) * density
     grain = periodic_noise(rng, size, 2 * cells, octaves=1 if pattern is Pattern.PLAIN else 4)
     x, y = _pixel_grid(size)
     if pattern is Pattern.NOISE:
@@ -87,10 +90,9 @@ def paint_pattern(pattern: Pattern, seed: int, colors: NDArray[np.float32], size
     elif pattern is Pattern.SPOTS:
         picture = np.broadcast_to(main, (size, size, 3)).astype(np.float32)
         for color in (second, accent):
-            for _ in range(3 * cells):
-                center, radius = rng.random(2), rng.uniform(0.03, 0.09)
-                distance = np.hypot(_wrapped(x - center[0]), _wrapped(y - center[1]))
-                picture = _mix(picture, color, 1.0 - _step(distance, radius - 0.006, radius + 0.006))
+            for _ in range(3 * cells * density):
+                center, radius = rng.random(2), rng.uniform(0.03, 0.09) / density
+                _paint_spot(picture, color, center, radius, 0.006 / density)
     else:
         wave = 0.04 * np.sin(2 * np.pi * (x + rng.random()))
         band = ((y + wave) * 2 * cells).astype(int) % 2
@@ -136,6 +138,21 @@ def _skyline(rng: np.random.Generator, width: int, houses: bool) -> Image:
     for waves in (3, 5, 8, 13, 29):
         outline += np.sin(2 * np.pi * (waves * place + rng.random())).astype(np.float32) / waves**0.7
     return np.clip(0.5 + 0.6 * outline, 0.0, 1.0)
+
+
+def _paint_spot(
+    picture: Image, color: Image, center: NDArray[np.float64], radius: float, softness: float
+) -> None:
+    """Paint a spot into a picture that repeats at its edges; lengths in its sides."""
+    size = len(picture)
+    reach = int(np.ceil((radius + softness) * size)) + 1
+    offsets = np.arange(-reach, reach + 1)
+    columns, rows = (np.unique((int(place * size) + offsets) % size) for place in center)
+    x, y = (((index + 0.5) / size).astype(np.float32) for index in (columns, rows))
+    distance = np.hypot(_wrapped(x - center[0])[None], _wrapped(y - center[1])[:, None])
+    share = 1.0 - _step(distance, radius - softness, radius + softness)
+    window = np.ix_(rows, columns)
+    picture[window] = _mix(picture[window], color, share)
 
 
 def _pixel_grid(size: int) -> tuple[Image, Image]:

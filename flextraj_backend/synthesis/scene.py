@@ -14,6 +14,7 @@ from flextraj_backend.synthesis.backgrounds import Backdrop, BackgroundRecipe, d
 from flextraj_backend.synthesis.cameras import CameraMove, CameraRecipe, draw_camera
 from flextraj_backend.synthesis.characters import CharacterKind, CharacterRecipe, draw_character
 from flextraj_backend.synthesis.lights import LightRecipe, draw_light
+from flextraj_backend.synthesis.placements import Placement, keep_in_picture
 from flextraj_backend.synthesis.user_library import NO_LIBRARY, Library, LibraryAction, LibraryCharacter
 
 Performer = CharacterRecipe | LibraryCharacter
@@ -33,22 +34,6 @@ class Framing(StrEnum):
 
     NORMAL = "normal"
     CLOSE = "close"
-
-
-@dataclass(frozen=True)
-class Placement:
-    """Where a subject stands on the first frame.
-
-    Attributes:
-        x, y: place of its origin on the ground, metres.
-        yaw: degrees to its own left from facing the viewer (-Y).
-        height: metres; a subject that is longer than high is measured along.
-    """
-
-    x: float
-    y: float
-    yaw: float
-    height: float
 
 
 @dataclass(frozen=True)
@@ -138,11 +123,16 @@ def draw_scene(rng: np.random.Generator, options: SceneOptions, library: Library
         rng, options.cameras, (float(rng.normal(0.0, 0.08)), 0.0, _TARGET_HEIGHT * body), body / share
     )
     aspect = options.width / options.height
+    seed = int(rng.integers(1 << 31))
+    characters = _draw_characters(rng, kinds, options, (), library)
+    placements = _draw_placements(rng, kinds, body, aspect * body / share)
+    seconds = (options.frames - 1) / options.fps
+    placements, camera = keep_in_picture(characters, actions, placements, camera, seconds, aspect)
     return SceneRecipe(
-        seed=int(rng.integers(1 << 31)),
-        characters=_draw_characters(rng, kinds, options, (), library),
+        seed=seed,
+        characters=characters,
         actions=tuple(actions),
-        placements=_draw_placements(rng, kinds, body, aspect * body / share),
+        placements=placements,
         camera=camera,
         background=draw_background(rng, options.backdrop),
         light=draw_light(rng),
