@@ -97,6 +97,6 @@ def _summary(path: Path, progress: SynthesisProgress, library: Library) -> str:
         )
     text += "."
     if library.skipped:
-        text += f" {len(library.skipped)} files of the library were left out ({LIBRARY_RECORD}): "
+        text += f" Left out of the library ({len(library.skipped)}, see {LIBRARY_RECORD}): "
         text += " ".join(item.sentence for item in library.skipped[:_SHOWN_SKIPPED])
     return text
