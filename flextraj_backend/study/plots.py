@@ -89,7 +89,7 @@ def _bars(panel: Any, result: StudyResult, variants: Sequence[Variant], shown: F
     for baseline, (color, style) in _LINES.items():
         value = result.scores[baseline][0].mean(shown)
         if np.isfinite(value):
-            panel.axhline(value, color=color, ls=style, lw=1.5, label=baseline.title)
+            panel.axhline(value, color=color, ls=style, lw=1.5, label=baseline.heading)
     arrow = {Better.LOWER: " (lower is better)", Better.HIGHER: " (higher is better)", Better.NEITHER: ""}
     panel.set_title(shown.title + arrow[shown.better])
     panel.set_xticks(range(len(variants)), [variant.value for variant in variants], rotation=35, ha="right")
@@ -104,7 +104,7 @@ def _curve(left: Any, right: Any, run: TrainedRun, *, is_first: bool) -> None:
     look: dict[str, Any] = {"color": _COLORS[run.variant], "lw": 1.5, "alpha": 1.0 if is_first else 0.5}
     losses = [line["loss"] for line in steps]
     window = max(1, min(_WINDOW, len(losses) // 10))
-    label = run.variant.title if is_first else None
+    label = run.variant.heading if is_first else None
     left.plot([line["step"] for line in steps], running_mean(losses, window), label=label, **look)
     means = [sum(line["tasks"].values()) / len(line["tasks"]) for line in checks]
     right.plot([line["step"] for line in checks], means, marker="o", ms=3, **look)

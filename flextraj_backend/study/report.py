@@ -52,7 +52,7 @@ def results_to_json(result: StudyResult) -> dict[str, Any]:
         "trainings": [run.to_json() for run in result.runs],
         "rows": {
             row.value: {
-                "title": row.title,
+                "title": row.heading,
                 "figures": {
                     figure.name: plain(asdict(over_seeds(scores, figure))) for figure in MAIN_FIGURES
                 },

@@ -36,7 +36,7 @@ def write_sheets(result: StudyResult, folder: Path) -> list[Path]:
     samples = [asked for asked in result.samples if asked.name in names]
     paths = [write_image(folder / COMPARISON, _comparison(samples, shown, seed))]
     for variant in result.variants:
-        sheet = _variant_sheet(samples, shown[variant], f"{variant.title}, seed {seed}")
+        sheet = _variant_sheet(samples, shown[variant], f"{variant.heading}, seed {seed}")
         paths.append(write_image(folder / f"samples-{variant}.png", sheet))
     return paths
 
@@ -81,7 +81,7 @@ def _comparison(
         for row, videos in shown.items():
             if row not in (Baseline.EXACT, Baseline.STILL):
                 pictures.append(videos[asked.name][last])
-                captions.append(row.title)
+                captions.append(row.heading)
         rows.append(
             SheetRow(f"{asked.task} · {asked.clip.key}", [enlarged(one) for one in pictures], captions)
         )

@@ -74,7 +74,7 @@ def main_table(result: StudyResult) -> TextTable:
     rows = []
     for row, scores in result.scores.items():
         values = [_text(over_seeds(scores, figure)) for figure in MAIN_FIGURES]
-        rows.append((row.title, *values))
+        rows.append((row.heading, *values))
     seeds = len(result.settings.seeds)
     note = f"mean ± standard deviation over {seeds} seeds" if seeds > 1 else "one seed, so no spread"
     return TextTable(
@@ -92,7 +92,7 @@ def paper_table(result: StudyResult) -> TextTable:
         columns += [f"{figure.title}: our rank", "paper's rank", "paper's figure*"]
     rows = []
     for variant in variants:
-        cells = [variant.title]
+        cells = [variant.heading]
         for figure, values in PAPER.items():
             measured = [item for item in paper_order(figure) if item in result.variants]
             ours = sorted(
@@ -107,8 +107,8 @@ def paper_table(result: StudyResult) -> TextTable:
 
 PAPER_NOTE = (
     "\\* CogVideoX-5B on DAVIS with learned trackers and I3D features: another model, other data and other "
-    "formulas than ours. Only the order can be compared. Our ranks are those of the means alone: below stands "
-    "which of them can be told apart."
+    "formulas than ours. Only the order can be compared. Our ranks are those of the means alone: below "
+    "stands which of them can be told apart."
 )
 
 
@@ -119,7 +119,7 @@ def detail_tables(result: StudyResult) -> tuple[TextTable, ...]:
         rows, used = [], [measure for measure in _DETAILS if _is_measured(result, measure, task)]
         for row, scores in result.scores.items():
             values = [spread([item.task_mean(measure, task) for item in scores]) for measure in used]
-            rows.append((row.title, *map(_text, values)))
+            rows.append((row.heading, *map(_text, values)))
         if used:
             tables.append(TextTable(f"Task {task}", ("", *(measure.value for measure in used)), tuple(rows)))
     return tuple(tables)
@@ -134,7 +134,7 @@ def training_table(result: StudyResult) -> TextTable:
         shown = spread(validation) if runs[0].validation else spread([])
         rows.append(
             (
-                variant.title,
+                variant.heading,
                 str(runs[0].steps),
                 str(runs[0].samples),
                 f"{runs[0].parameters:,}",

@@ -28,7 +28,7 @@ class Variant(StrEnum):
         return self is not Variant.NO_CACHE
 
     @property
-    def title(self) -> str:
+    def heading(self) -> str:
         return _TITLES[self]
 
 
@@ -43,7 +43,7 @@ class Baseline(StrEnum):
     """The held-out clip itself: what the metrics give a perfect result."""
 
     @property
-    def title(self) -> str:
+    def heading(self) -> str:
         return _BASELINE_TITLES[self]
 
 
