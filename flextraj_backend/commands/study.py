@@ -136,6 +136,8 @@ def _study(given: dict[str, Any], config: Path | None, workers: int | None) -> N
 
     study = study_settings(given, config)
 
+    import torch
+
     from flextraj_backend.study.conduct import check_cache, conduct
     from flextraj_backend.study.report import write_report
     from flextraj_backend.study.statements import order_text
@@ -143,6 +145,8 @@ def _study(given: dict[str, Any], config: Path | None, workers: int | None) -> N
     from flextraj_backend.study.table import frechet_note, print_tables
     from flextraj_backend.synthesis.run_reports import BarReporter
 
+    # Weights that a zero start leaves almost zero would make a processor crawl.
+    torch.set_flush_denormal(True)
     log = Console(stderr=True)
     make_clips(study, lambda: BarReporter(log), workers or default_workers())
     with _StudyBar(log) as bar:

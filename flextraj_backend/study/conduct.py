@@ -91,8 +91,6 @@ def conduct(study: StudySettings, on_progress: OnProgress) -> StudyResult:
     Raises:
         FlexTrajError: a training or a video cannot be made.
     """
-    # Weights that a zero start leaves almost zero would make a processor crawl.
-    torch.set_flush_denormal(True)
     store, keys = held_out_store(study)
     samples = tuple(held_out_samples(store, keys, study.sample_seed))
     clips = [store.entry(key).sha256 for key in keys]

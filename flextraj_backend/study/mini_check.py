@@ -31,6 +31,7 @@ from flextraj_backend.study.study_clips import mini_of_raster
 from flextraj_backend.synthesis.clip import SyntheticClip
 from flextraj_backend.synthesis.clip_maker import BLENDER_MAKER, load_maker
 from flextraj_backend.synthesis.plan import SynthesisSettings, plan_clip
+from flextraj_backend.training.kept_points import subject_points
 from flextraj_backend.training.misaligned import other_character_fit
 from flextraj_backend.training.training_sample import OtherCharacter
 
@@ -213,7 +214,10 @@ def _inputs(
     *,
     strength: float,
 ) -> EngineInputs:
-    """A job as the server hands it over: dense, with the colour cue where the trajectories are aligned."""
+    """A job as the server hands it over: dense, with the colour cue where the trajectories are aligned.
+
+    As in most shots made in Blender, only the subjects carry points.
+    """
     is_own = trajectories is clip.trajectories
     request = RenderRequest(
         trajectories=_ANY_ASSET,
@@ -228,7 +232,8 @@ def _inputs(
         color_cue=is_own and trajectories.color is not None,
         model=ModelOptions(strength=strength),
     )
-    shown = replace(trajectories, meta=replace(trajectories.meta, aligned=is_own))
+    subjects = trajectories.select_points(np.flatnonzero(subject_points(trajectories)))
+    shown = replace(subjects, meta=replace(trajectories.meta, aligned=is_own))
     conditioning = render_conditioning(shown, conditioning_settings(request), fit)
     return EngineInputs(request, shown, clip.frames[0], fit, conditioning)
 
