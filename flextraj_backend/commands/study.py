@@ -160,6 +160,13 @@ def _study(given: dict[str, Any], config: Path | None, workers: int | None) -> N
     check_cache(result)
 
 
+_SHOWN_FIGURES = (
+    *("base_traj_err", "mini_traj_err", "ratio", "exact_traj_err", "still_traj_err"),
+    *("base_trackable", "mini_trackable", "ratio_trackable", "exact_trackable", "still_trackable"),
+    *("trackable_share", "mini_traj_sim", "base_traj_sim"),
+)
+
+
 def _check_mini(seed: int, clips: int | None, steps: int | None, json: Path, sheet: Path) -> None:
     from flextraj_backend.study.mini_check import CLIPS, check_mini, write_check
 
@@ -176,14 +183,7 @@ def _check_mini(seed: int, clips: int | None, steps: int | None, json: Path, she
         )
     write_check(found, json, sheet)
     figures = found.to_json()
-    for name in (
-        "base_traj_err",
-        "mini_traj_err",
-        "ratio",
-        "mini_traj_sim",
-        "exact_traj_err",
-        "still_traj_err",
-    ):
+    for name in _SHOWN_FIGURES:
         value = figures[name]
         typer.echo(f"{name}: {'-' if value is None else f'{value:.4f}'}")
     typer.echo(f"{figures['clips']} unseen scenes; written: {json}, {sheet}")

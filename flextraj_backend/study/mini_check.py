@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from flextraj_backend.image_io import write_image
 from flextraj_backend.study.json_values import plain
 from flextraj_backend.study.sheets import strip
 from flextraj_backend.study.study_clips import mini_of_raster
+from flextraj_backend.study.trackable import trackable_samples
 from flextraj_backend.synthesis.clip import SyntheticClip
 from flextraj_backend.synthesis.clip_maker import BLENDER_MAKER, load_maker
 from flextraj_backend.synthesis.plan import SynthesisSettings, plan_clip
@@ -55,6 +56,9 @@ class ClipCheck:
         base_traj_err: of the same model without control.
         exact_traj_err: of the clip itself: the tracker's own error.
         still_traj_err: of the repeated photo: how much was to be moved.
+        mini_trackable, base_trackable, exact_trackable, still_trackable: the same over the samples that the
+            tracker can follow in the exact video.
+        trackable_share: of the samples of visible subject points.
         mini_traj_sim: with another character's trajectories, to these; None without another character.
         base_traj_sim: of the same model without control, to the same.
     """
@@ -65,6 +69,11 @@ class ClipCheck:
     base_traj_err: float
     exact_traj_err: float
     still_traj_err: float
+    mini_trackable: float
+    base_trackable: float
+    exact_trackable: float
+    still_trackable: float
+    trackable_share: float
     mini_traj_sim: float | None
     base_traj_sim: float | None
 
@@ -92,23 +101,30 @@ class MiniCheck:
 
     def to_json(self) -> dict[str, Any]:
         """Means over the clips, their ratio, and every clip."""
-        figures = [checked.figures for checked in self.clips]
-        base, mini = (
-            _mean([getattr(one, name) for one in figures]) for name in ("base_traj_err", "mini_traj_err")
-        )
+        means = {
+            item.name: _mean([getattr(checked.figures, item.name) for checked in self.clips])
+            for item in fields(ClipCheck)
+            if item.name not in ("clip", "performers")
+        }
         return {
-            "base_traj_err": base,
-            "mini_traj_err": mini,
-            "mini_traj_sim": _mean([one.mini_traj_sim for one in figures]),
-            "clips": len(figures),
-            "ratio": None if base is None or not mini else base / mini,
-            "exact_traj_err": _mean([one.exact_traj_err for one in figures]),
-            "still_traj_err": _mean([one.still_traj_err for one in figures]),
-            "base_traj_sim": _mean([one.base_traj_sim for one in figures]),
+            "base_traj_err": means.pop("base_traj_err"),
+            "mini_traj_err": means.pop("mini_traj_err"),
+            "mini_traj_sim": means.pop("mini_traj_sim"),
+            "clips": len(self.clips),
+            "ratio": self.ratio("base_traj_err", "mini_traj_err"),
+            "ratio_trackable": self.ratio("base_trackable", "mini_trackable"),
+            **means,
             "seed": self.seed,
             "steps": self.steps,
-            "per_clip": [plain(asdict(one)) for one in figures],
+            "per_clip": [plain(asdict(checked.figures)) for checked in self.clips],
         }
+
+    def ratio(self, upper: str, lower: str) -> float | None:
+        """The ratio of two means over the clips."""
+        above, below = (
+            _mean([getattr(checked.figures, name) for checked in self.clips]) for name in (upper, lower)
+        )
+        return above / below if above is not None and below else None
 
 
 def check_mini(
@@ -191,13 +207,18 @@ def _checked(mini: Engine, clip: SyntheticClip, seed: int, steps: int | None) ->
         unaligned = _inputs(clip, clip.others[0], fit, seed, steps, strength=1.0)
     by_other = None if unaligned is None else _render(mini, unaligned)
     still = np.repeat(clip.frames[:1], len(clip.frames), axis=0)
+    trackable = trackable_samples(clip)
+    errors = {
+        name: _errors(frames, clip, trackable)
+        for name, frames in (("mini", video), ("base", alone), ("exact", clip.frames), ("still", still))
+    }
+    visible = clip.trajectories.visible & subject_points(clip.trajectories)
     figures = ClipCheck(
         clip=clip.key,
         performers=", ".join(f"{one.description}: {one.action}" for one in clip.record.performers),
-        mini_traj_err=_traj_err(video, clip),
-        base_traj_err=_traj_err(alone, clip),
-        exact_traj_err=_traj_err(clip.frames, clip),
-        still_traj_err=_traj_err(still, clip),
+        **{f"{name}_traj_err": error for name, (error, _) in errors.items()},
+        **{f"{name}_trackable": error for name, (_, error) in errors.items()},
+        trackable_share=float(trackable[1:].sum() / max(visible[1:].sum(), 1)),
         mini_traj_sim=None if by_other is None else _traj_sim(by_other, clip),
         base_traj_sim=None if by_other is None else _traj_sim(alone, clip),
     )
@@ -242,9 +263,11 @@ def _render(mini: Engine, inputs: EngineInputs) -> Frames:
     return mini.render(inputs, lambda progress: None, lambda: False).frames
 
 
-def _traj_err(frames: Frames, clip: SyntheticClip) -> float:
-    scores = evaluate_clip(frames, clip).scores
-    return (scores.traj_err_subjects or scores.traj_err).mean
+def _errors(frames: Frames, clip: SyntheticClip, trackable: NDArray[np.bool_]) -> tuple[float, float]:
+    """TrajErr of the subjects, over all samples and over the trackable ones; NaN where there is none."""
+    scores = evaluate_clip(frames, clip, conditioned=trackable).scores
+    among = scores.traj_err_conditioned
+    return (scores.traj_err_subjects or scores.traj_err).mean, float("nan") if among is None else among.mean
 
 
 def _traj_sim(frames: Frames, clip: SyntheticClip) -> float | None:

@@ -31,6 +31,7 @@ from flextraj_backend.study.report import write_report
 from flextraj_backend.study.study_clips import base_clips, unseen
 from flextraj_backend.study.study_settings import study_settings
 from flextraj_backend.study.table import detail_tables, main_table, paper_table, print_tables
+from flextraj_backend.study.trackable import LARGEST_ERROR, trackable_samples
 from flextraj_backend.study.variants import Baseline, Variant
 from flextraj_backend.training.augmentation import draw_choices
 from flextraj_backend.training.clip_conditioning import condition_clip, kept_samples
@@ -277,9 +278,21 @@ def test_the_check_writes_the_errors_with_and_without_control(tmp_path: Path) ->
     assert values["mini_traj_err"] == pytest.approx(
         np.mean([clip["mini_traj_err"] for clip in values["per_clip"]])
     )
+    assert values["exact_trackable"] < LARGEST_ERROR and 0 < values["trackable_share"] <= 1
+    assert values["ratio_trackable"] == pytest.approx(values["base_trackable"] / values["mini_trackable"])
     assert (tmp_path / "mini.png").stat().st_size > 5000
     with_control, without = check.clips[0].aligned, check.clips[0].alone
     assert (with_control != without).any() and with_control.shape == (9, 64, 96, 3)
+
+
+def test_what_the_tracker_can_follow_depends_on_the_clip_alone() -> None:
+    clip = toy_clip(size=(96, 64))
+    found = trackable_samples(clip)
+    background = np.array([segment.background for segment in clip.trajectories.meta.segments])
+    assert found.any() and not (found & ~clip.trajectories.visible).any()
+    assert not found[:, background[clip.trajectories.seg_id]].any()
+    noise = np.random.default_rng(0).integers(0, 256, clip.frames.shape, dtype=np.uint8)
+    assert trackable_samples(replace(clip, frames=noise))[1:].mean() < found[1:].mean() / 2
 
 
 @pytest.mark.usefixtures("toy_mini")
