@@ -34,10 +34,14 @@ def command(
 
     The result is the folder DIR/mini, which the mini engine loads (flextraj weights use mini).
     """
+    import torch
+
     from flextraj_backend.mini.build import build_mini
     from flextraj_backend.mini.settings import BUNDLED, read_settings
     from flextraj_backend.synthesis.run_reports import BarReporter
 
+    # Weights that a zero start leaves almost zero would make a processor crawl.
+    torch.set_flush_denormal(True)
     settings = read_settings(size, config or BUNDLED)
     console = Console(stderr=True)
     bar = _TrainingBar(console)

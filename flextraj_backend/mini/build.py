@@ -79,8 +79,6 @@ def build_mini(
     folder.mkdir(parents=True, exist_ok=True)
     _check_same(settings, folder / "settings.json")
     torch.set_num_threads(settings.threads)
-    # Weights that a zero start leaves almost zero would make a processor crawl.
-    torch.set_flush_denormal(True)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     clips, base = folder / "clips", folder / "base"
     with stopping_on_signals() as stop:
