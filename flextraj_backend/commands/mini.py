@@ -34,20 +34,18 @@ def command(
 
     The result is the folder DIR/mini, which the mini engine loads (flextraj weights use mini).
     """
-    import torch
-
     from flextraj_backend.mini.build import build_mini
     from flextraj_backend.mini.settings import BUNDLED, read_settings
     from flextraj_backend.synthesis.run_reports import BarReporter
+    from flextraj_backend.training.denormals import flushed_denormals
 
-    # Weights that a zero start leaves almost zero would make a processor crawl.
-    torch.set_flush_denormal(True)
     settings = read_settings(size, config or BUNDLED)
     console = Console(stderr=True)
     bar = _TrainingBar(console)
     try:
         reporter = BarReporter(console)
-        folder = build_mini(settings, output, workers or os.cpu_count() or 1, reporter, bar.advance)
+        with flushed_denormals():
+            folder = build_mini(settings, output, workers or os.cpu_count() or 1, reporter, bar.advance)
     finally:
         bar.stop()
     typer.echo(f"{folder}: set FLEXTRAJ_MINI_DIR to it, and the mini engine uses it.")

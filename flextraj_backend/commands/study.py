@@ -136,20 +136,17 @@ def _study(given: dict[str, Any], config: Path | None, workers: int | None) -> N
 
     study = study_settings(given, config)
 
-    import torch
-
     from flextraj_backend.study.conduct import check_cache, conduct
     from flextraj_backend.study.report import write_report
     from flextraj_backend.study.statements import order_text
     from flextraj_backend.study.study_clips import default_workers, make_clips
     from flextraj_backend.study.table import frechet_note, print_tables
     from flextraj_backend.synthesis.run_reports import BarReporter
+    from flextraj_backend.training.denormals import flushed_denormals
 
-    # Weights that a zero start leaves almost zero would make a processor crawl.
-    torch.set_flush_denormal(True)
     log = Console(stderr=True)
     make_clips(study, lambda: BarReporter(log), workers or default_workers())
-    with _StudyBar(log) as bar:
+    with _StudyBar(log) as bar, flushed_denormals():
         result = conduct(study, bar.advance)
     paths = write_report(result)
     console = Console()
