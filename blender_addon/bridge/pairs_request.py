@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import bpy
 
 from ..core.errors import ErrorCode, FlexTrajError
-from ..core.training_pairs import PairAction, PairCamera, PairRenderer, PairsRequest
+from ..core.training_pairs import ActionName, CameraMove, PairsRequest, Renderer
 
 if TYPE_CHECKING:
     from ..training_properties import FlexTrajTrainingSettings
@@ -29,10 +29,10 @@ def read_pairs_request(settings: FlexTrajTrainingSettings) -> PairsRequest:
         frames=settings.frames,
         fps=settings.fps,
         points=settings.points,
-        renderer=PairRenderer(settings.renderer),
+        renderer=Renderer(settings.renderer),
         # A set has no order of its own.
-        actions=tuple(one for one in PairAction if one.value in settings.actions),
-        cameras=tuple(one for one in PairCamera if one.value in settings.cameras),
+        actions=tuple(one for one in ActionName if one.value in settings.actions),
+        cameras=tuple(one for one in CameraMove if one.value in settings.cameras),
         library=chosen_folder(settings.library, ErrorCode.CHARACTER_FOLDER) if settings.library else None,
         processes=settings.processes,
     )

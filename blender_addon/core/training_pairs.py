@@ -3,58 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 
 from .errors import ErrorCode, FlexTrajError, RequestError
+from .synthesis_choices import ActionName, CameraMove, Renderer
 
 MIN_SIDE, MAX_SIDE = 16, 4096
 MIN_FRAMES, MAX_FRAMES = 2, 1000
 MAX_CLIPS = 1_000_000
 MAX_CHARACTERS = 1_000_000
 MIN_POINTS, MAX_POINTS = 16, 65_536
-
-
-class PairRenderer(StrEnum):
-    """What draws the clips."""
-
-    RASTER = "raster"
-    CYCLES = "cycles"
-
-
-class PairAction(StrEnum):
-    """Motions of the characters, as `--actions` names them."""
-
-    WALK = "walk"
-    WAVE = "wave"
-    SQUAT = "squat"
-    DANCE = "dance"
-    TURN = "turn"
-    JUMP = "jump"
-    REACH = "reach"
-    KICK = "kick"
-    BOW = "bow"
-    LEAN = "lean"
-    CLAP = "clap"
-    JUMPING_JACK = "jumping_jack"
-    HOP = "hop"
-    LOOK_AROUND = "look_around"
-    WAG = "wag"
-    SLIDE = "slide"
-    SPIN = "spin"
-    ORBIT = "orbit"
-    BOUNCE = "bounce"
-    TUMBLE = "tumble"
-    SCALE = "scale"
-
-
-class PairCamera(StrEnum):
-    """Moves of the camera, as `--cameras` names them."""
-
-    STATIC = "static"
-    ORBIT = "orbit"
-    DOLLY = "dolly"
-    SHAKE = "shake"
 
 
 @dataclass(frozen=True)
@@ -91,9 +49,9 @@ class PairsRequest:
     frames: int = 49
     fps: int = 16
     points: int = 1000
-    renderer: PairRenderer = PairRenderer.RASTER
-    actions: tuple[PairAction, ...] = tuple(PairAction)
-    cameras: tuple[PairCamera, ...] = tuple(PairCamera)
+    renderer: Renderer = Renderer.RASTER
+    actions: tuple[ActionName, ...] = tuple(ActionName)
+    cameras: tuple[CameraMove, ...] = tuple(CameraMove)
     library: Path | None = None
     processes: int = 1
 
@@ -137,9 +95,9 @@ class PairsRequest:
             ("--progress", "json"),
         ]
         # The backend may have more of them than this panel knows.
-        if len(self.actions) < len(PairAction):
+        if len(self.actions) < len(ActionName):
             options.append(("--actions", ",".join(self.actions)))
-        if len(self.cameras) < len(PairCamera):
+        if len(self.cameras) < len(CameraMove):
             options.append(("--cameras", ",".join(self.cameras)))
         if self.library is not None:
             options.append(("--library", self.library))

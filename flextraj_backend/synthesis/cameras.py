@@ -4,22 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from math import radians, tan
 
 import numpy as np
 from numpy.typing import NDArray
 
+from blender_addon.core.synthesis_choices import CameraMove
+
 SENSOR_HEIGHT = 24.0
 """Millimetres; the field of view is the vertical one."""
 _SHAKE_WAVES = 3
-
-
-class CameraMove(StrEnum):
-    STATIC = "static"
-    ORBIT = "orbit"
-    DOLLY = "dolly"
-    SHAKE = "shake"
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from enum import StrEnum
 import numpy as np
 
 from blender_addon.core.errors import RequestError
+from blender_addon.core.synthesis_choices import Renderer
 from flextraj_backend.synthesis.actions.recipe import ACTIONS_OF_KIND, ActionName, ActionRecipe
 from flextraj_backend.synthesis.backgrounds import Backdrop, BackgroundRecipe, draw_background
 from flextraj_backend.synthesis.cameras import CameraMove, CameraRecipe, draw_camera
@@ -22,11 +23,6 @@ Action = ActionRecipe | LibraryAction
 
 _KINDS = tuple(CharacterKind)
 _LIBRARY_SHARE = 0.5
-
-
-class Renderer(StrEnum):
-    RASTER = "raster"
-    CYCLES = "cycles"
 
 
 class Framing(StrEnum):

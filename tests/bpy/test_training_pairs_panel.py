@@ -26,7 +26,7 @@ import blender_addon  # noqa: E402
 from blender_addon import command_line, session  # noqa: E402
 from blender_addon.bridge.pairs_request import read_pairs_request  # noqa: E402
 from blender_addon.core.errors import ErrorCode, FlexTrajError  # noqa: E402
-from blender_addon.core.training_pairs import PairAction, PairCamera, PairRenderer, PairsRequest  # noqa: E402
+from blender_addon.core.training_pairs import ActionName, CameraMove, PairsRequest, Renderer  # noqa: E402
 from blender_addon.panels import training_pairs  # noqa: E402
 from blender_addon.panels.training_pairs import (  # noqa: E402
     FLEXTRAJ_PT_pair_actions,
@@ -125,16 +125,16 @@ def test_every_setting_of_the_panel_reaches_the_request(training: Any, tmp_path:
     expected = {
         **values,
         "folder": tmp_path / "my pairs",
-        "renderer": PairRenderer.CYCLES,
-        "actions": (PairAction.WALK, PairAction.JUMP),
-        "cameras": (PairCamera.SHAKE,),
+        "renderer": Renderer.CYCLES,
+        "actions": (ActionName.WALK, ActionName.JUMP),
+        "cameras": (CameraMove.SHAKE,),
         "library": tmp_path,
     }
     assert set(expected) == {item.name for item in fields(PairsRequest)}
     assert {name: getattr(request, name) for name in expected} == expected
     panels = (FLEXTRAJ_PT_training_pairs, FLEXTRAJ_PT_pair_actions, FLEXTRAJ_PT_pair_clips)
     shown = {name for panel in panels for _, name in drawn(panel)}
-    assert shown > set(expected) - {"actions", "cameras"} | set(PairAction) | set(PairCamera)
+    assert shown > set(expected) - {"actions", "cameras"} | set(ActionName) | set(CameraMove)
 
 
 def test_an_untouched_panel_asks_for_what_the_request_has_by_default(training: Any, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from blender_addon.client.dataset_folder import FolderKind, check_folder, check_library, look_at_folder
 from blender_addon.core.errors import ErrorCode, FlexTrajError, RequestError
 from blender_addon.core.synthesis_progress import MAX_LINE, SynthesisProgress, SynthesisState, read_progress
-from blender_addon.core.training_pairs import PairAction, PairCamera, PairRenderer, PairsRequest
+from blender_addon.core.training_pairs import ActionName, CameraMove, PairsRequest, Renderer
 
 FOLDER = Path("/data/my pairs")
 
@@ -26,8 +26,8 @@ def options(request: PairsRequest) -> dict[str, str]:
 def test_every_setting_reaches_the_command() -> None:
     request = PairsRequest(
         folder=FOLDER, clips=4, characters=3, others=1, seed=7, width=72, height=48, frames=9, fps=8,
-        points=64, renderer=PairRenderer.CYCLES, actions=(PairAction.WALK, PairAction.JUMP),
-        cameras=(PairCamera.ORBIT,), library=Path("/data/fbx"), processes=2,
+        points=64, renderer=Renderer.CYCLES, actions=(ActionName.WALK, ActionName.JUMP),
+        cameras=(CameraMove.ORBIT,), library=Path("/data/fbx"), processes=2,
     )  # fmt: skip
     assert options(request) == {
         "output": "/data/my pairs", "clips": "4", "seed": "7", "size": "72x48", "frames": "9", "fps": "8",

@@ -3,36 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 
 import numpy as np
 
+from blender_addon.core.synthesis_choices import ActionName
 from flextraj_backend.synthesis.characters.recipe import CharacterKind
-
-
-class ActionName(StrEnum):
-    WALK = "walk"
-    WAVE = "wave"
-    SQUAT = "squat"
-    DANCE = "dance"
-    TURN = "turn"
-    JUMP = "jump"
-    REACH = "reach"
-    KICK = "kick"
-    BOW = "bow"
-    LEAN = "lean"
-    CLAP = "clap"
-    JUMPING_JACK = "jumping_jack"
-    HOP = "hop"
-    LOOK_AROUND = "look_around"
-    WAG = "wag"
-    SLIDE = "slide"
-    SPIN = "spin"
-    ORBIT = "orbit"
-    BOUNCE = "bounce"
-    TUMBLE = "tumble"
-    SCALE = "scale"
-
 
 ACTIONS_OF_KIND: dict[CharacterKind, tuple[ActionName, ...]] = {
     CharacterKind.HUMANOID: (
