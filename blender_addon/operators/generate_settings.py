@@ -3,8 +3,6 @@
 # Blender reads the annotations of operators as values, so they cannot be postponed nor type-checked.
 # pyright: reportInvalidTypeForm=false
 
-from pathlib import Path
-
 import bpy
 import numpy as np
 from bl_operators.presets import AddPresetBase
@@ -12,10 +10,11 @@ from bpy.props import StringProperty
 
 from ..blender_types import Context, OperatorResult
 from ..core.model_options import MAX_LORAS
-from ..presets import BUILT_IN, SUBFOLDER
+from ..presets import SUBFOLDER, listed_presets
 from ..properties import scene_settings
 from ..registration import registration_of
 from ..session import current_session, show_error
+from ..translations import translated
 
 _MODELS = ("wan", "cogvideox", "mini")
 """Engines with a model, the preferred one first."""
@@ -65,12 +64,15 @@ class FLEXTRAJ_OT_add_preset(AddPresetBase, bpy.types.Operator):  # pyright: ign
         "settings.model",
     ]
 
-    def remove(self, _context: Context, path: str) -> None:
-        """Blender calls this for a preset that it may write; ours would only be back after an update."""
-        if Path(path).is_relative_to(BUILT_IN):
-            self.report({"WARNING"}, "The presets of FlexTraj itself cannot be removed")
-        else:
-            Path(path).unlink()
+    def execute(self, context: Context) -> OperatorResult:
+        if self.remove_name or self.remove_active:
+            # The panel's title is the preset that was chosen last.
+            name = self.name if self.remove_name else bpy.types.FLEXTRAJ_PT_presets.bl_label  # type: ignore[attr-defined]
+            if any(preset.is_built_in for preset in listed_presets() if preset.name == name):
+                sentence = f"'{name}' comes with FlexTraj and stays: only presets of your own can be removed."
+                self.report({"ERROR"}, translated(sentence))
+                return {"CANCELLED"}
+        return super().execute(context)
 
 
 class FLEXTRAJ_OT_add_lora(bpy.types.Operator):

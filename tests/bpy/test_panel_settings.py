@@ -11,12 +11,14 @@ import pytest
 bpy = pytest.importorskip("bpy")
 
 from addon_shot import MODEL_FRAMES, make_video, ops  # noqa: E402
+from drawn_panel import drawn_layout  # noqa: E402
 from fake_rendering import FakeBackend  # noqa: E402
 
 from blender_addon.bridge.shot_request import conditioning_settings, estimate_question  # noqa: E402
 from blender_addon.core.model_options import ModelOptions  # noqa: E402
 from blender_addon.core.request import FitMode, RenderRequest  # noqa: E402
-from blender_addon.presets import BUILT_IN, SUBFOLDER  # noqa: E402
+from blender_addon.panels.presets import FLEXTRAJ_PT_presets  # noqa: E402
+from blender_addon.presets import BUILT_IN, SUBFOLDER, listed_presets  # noqa: E402
 
 MODEL_VALUES = {
     "guidance_schedule": "ramp",
@@ -166,9 +168,19 @@ def test_presets_go_from_draft_to_final_with_one_click(backend: FakeBackend, sho
     assert (shot.engine, shot.prompt) == ("preview", "a dancer")
 
 
-def test_blender_lists_the_built_in_presets(backend: FakeBackend) -> None:
-    found = {path.stem for folder in bpy.utils.preset_paths(SUBFOLDER) for path in Path(folder).glob("*.py")}
-    assert {"Draft", "Standard", "Final"} <= found
+def test_presets_stand_from_the_fastest_to_the_best_and_the_users_own_below(
+    backend: FakeBackend, shot: Any
+) -> None:
+    ops.flextraj.add_preset(name="A Look")
+    try:
+        assert [preset.name for preset in listed_presets()] == ["Draft", "Standard", "Final", "A Look"]
+        buttons = drawn_layout(FLEXTRAJ_PT_presets).buttons
+        loads = [Path(found.filepath).stem for name, found in buttons if name == "script.execute_preset"]
+        assert loads == ["Draft", "Standard", "Final", "A_Look"]
+        assert [found.name for _, found in buttons if hasattr(found, "remove_name")] == ["A Look"]
+    finally:
+        ops.flextraj.add_preset(name="A Look", remove_name=True)
+    assert [preset.name for preset in listed_presets()] == ["Draft", "Standard", "Final"]
 
 
 def test_an_own_preset_brings_everything_back_and_can_be_removed(backend: FakeBackend, shot: Any) -> None:
@@ -189,8 +201,12 @@ def test_an_own_preset_brings_everything_back_and_can_be_removed(backend: FakeBa
 
 
 def test_the_built_in_presets_are_not_deleted(backend: FakeBackend, shot: Any) -> None:
-    ops.flextraj.add_preset(name="Draft", remove_name=True)
-    assert (BUILT_IN / "presets" / SUBFOLDER / "Draft.py").is_file()
+    with pytest.raises(RuntimeError, match="'Draft' comes with FlexTraj and stays: only presets of your own"):
+        ops.flextraj.add_preset(name="Draft", remove_name=True)
+    execute_preset("Final")
+    with pytest.raises(RuntimeError, match="'Final' comes with FlexTraj and stays"):
+        ops.flextraj.add_preset(remove_active=True)
+    assert {"Draft.py", "Final.py"} <= {path.name for path in (BUILT_IN / "presets" / SUBFOLDER).iterdir()}
 
 
 def test_a_new_seed_is_another_one(backend: FakeBackend, shot: Any) -> None:

@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import psutil
@@ -19,6 +18,7 @@ import pytest
 bpy = pytest.importorskip("bpy")
 
 from addon_shot import ops  # noqa: E402
+from drawn_panel import drawn, drawn_text  # noqa: E402
 from fake_backend_python import FakeSynthesize, fake_synthesize  # noqa: E402
 from fake_rendering import FakeBackend  # noqa: E402
 
@@ -53,50 +53,8 @@ def training(backend: FakeBackend, tmp_path: Path) -> Any:
     return settings
 
 
-class DrawnLayout:
-    """Stands in for Blender's layout, which does not draw without a window; notes what is drawn."""
-
-    def __init__(self, drawn: list[tuple[str, str]] | None = None) -> None:
-        self.drawn: list[tuple[str, str]] = [] if drawn is None else drawn
-
-    def _inner(self, *_places: Any, **_options: Any) -> DrawnLayout:
-        return DrawnLayout(self.drawn)
-
-    row = column = box = split = grid_flow = _inner
-
-    def label(self, text: str = "", **_options: Any) -> None:
-        self.drawn.append(("label", text))
-
-    def progress(self, factor: float, text: str) -> None:
-        assert 0.0 <= factor <= 1.0
-        self.drawn.append(("progress", text))
-
-    def prop(self, data: Any, name: str, **_options: Any) -> None:
-        assert name in data.bl_rna.properties
-        self.drawn.append(("prop", name))
-
-    def prop_enum(self, data: Any, name: str, value: str) -> None:
-        assert value in data.bl_rna.properties[name].enum_items
-        self.drawn.append(("choice", value))
-
-    def operator(self, name: str, **_options: Any) -> SimpleNamespace:
-        self.drawn.append(("operator", name))
-        return SimpleNamespace()
-
-    def template_icon(self, icon_value: int, scale: float) -> None:
-        assert icon_value > 0
-        self.drawn.append(("picture", ""))
-
-
-def drawn(panel: Any) -> list[tuple[str, str]]:
-    layout = DrawnLayout()
-    context = SimpleNamespace(scene=bpy.context.scene, preferences=None, region=None)
-    panel.draw(SimpleNamespace(layout=layout), context)
-    return layout.drawn
-
-
 def words(panel: Any = FLEXTRAJ_PT_training_pairs) -> str:
-    return " ".join(text for kind, text in drawn(panel) if kind in ("label", "progress"))
+    return drawn_text(panel)
 
 
 def collect_until(condition: Callable[[], Any], what: str) -> None:
