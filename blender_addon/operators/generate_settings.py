@@ -3,6 +3,8 @@
 # Blender reads the annotations of operators as values, so they cannot be postponed nor type-checked.
 # pyright: reportInvalidTypeForm=false
 
+from typing import Any
+
 import bpy
 import numpy as np
 from bl_operators.presets import AddPresetBase
@@ -64,15 +66,17 @@ class FLEXTRAJ_OT_add_preset(AddPresetBase, bpy.types.Operator):  # pyright: ign
         "settings.model",
     ]
 
-    def execute(self, context: Context) -> OperatorResult:
-        if self.remove_name or self.remove_active:
+    def execute(self, context: Context) -> OperatorResult:  # pyright: ignore[reportIncompatibleMethodOverride]
+        asked: Any = self
+        if asked.remove_name or asked.remove_active:
             # The panel's title is the preset that was chosen last.
-            name = self.name if self.remove_name else bpy.types.FLEXTRAJ_PT_presets.bl_label  # type: ignore[attr-defined]
+            name = asked.name if asked.remove_name else bpy.types.FLEXTRAJ_PT_presets.bl_label  # type: ignore[attr-defined]
             if any(preset.is_built_in for preset in listed_presets() if preset.name == name):
                 sentence = f"'{name}' comes with FlexTraj and stays: only presets of your own can be removed."
                 self.report({"ERROR"}, translated(sentence))
                 return {"CANCELLED"}
-        return super().execute(context)
+        add_or_remove: Any = super().execute
+        return add_or_remove(context)
 
 
 class FLEXTRAJ_OT_add_lora(bpy.types.Operator):
