@@ -190,6 +190,9 @@ def test_missing_weights_say_which_command_makes_them(
         found = engine("mini").availability()
         assert not found.available and found.code is ErrorCode.WEIGHTS
         assert "run 'flextraj mini cpu -o DIR'" in found.reason and found.reason.count(". ") == 0
+        # It stands in a sidebar.
+        assert str(tmp_path) not in found.reason and len(found.reason) < 160
+        assert found.reason.startswith(MINI_VARIABLE if variable else "The mini model's weights are missing:")
         (info,) = (item for item in engine_infos() if item.name == "mini")
         assert not info.available and info.max_side == 2048
 
@@ -201,6 +204,7 @@ def test_damaged_weights_are_called_so(folder: Path, tmp_path: Path, monkeypatch
     found = engine("mini").availability()
     assert not found.available and "cannot be used" in found.reason
     assert "run 'flextraj mini cpu -o DIR'" in found.reason and "CogVideoX-5B" not in found.reason
+    assert str(tmp_path) not in found.reason and len(found.reason) < 200
 
 
 def test_the_named_model_comes_before_the_bundled_one(

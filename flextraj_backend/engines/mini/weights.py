@@ -43,8 +43,7 @@ def installed_mini() -> InstalledModel:
         raise damaged(location, error) from error
     if model.sizes.fixed_size is None:
         raise FlexTrajError(
-            f"The model in {location.base} does not say its size (it has no learned positions): "
-            f"{_make_it('to make a mini model')}.",
+            f"The mini model does not say its size (it has no learned positions): {_make_it('to make one')}.",
             ErrorCode.WEIGHTS,
         )
     return model
@@ -62,10 +61,13 @@ def locate_mini() -> WeightsLocation:
     folder = Path(named).expanduser().absolute() if named else BUNDLED
     base, control = folder / BASE_FOLDER, folder / CONTROL_NAME
     if not (base / MODEL_INDEX).is_file() or not control.is_file():
-        raise FlexTrajError(
-            f"The mini model's weights are missing in {folder}: {_make_it('to make them')}.",
-            ErrorCode.WEIGHTS,
+        # Without paths: this stands in Blender's sidebar.
+        what = (
+            f"{MINI_VARIABLE} names a folder without a mini model"
+            if named
+            else "The mini model's weights are missing"
         )
+        raise FlexTrajError(f"{what}: {_make_it('to make them')}.", ErrorCode.WEIGHTS)
     return WeightsLocation(base, control, loras_folder())
 
 
@@ -96,13 +98,11 @@ def use_mini(base: Path, control: Path) -> WeightsLocation:
 
 def damaged(location: WeightsLocation, error: FlexTrajError) -> FlexTrajError:
     """The error of weights that cannot be read, with the way to make them anew."""
-    problem = error.message.partition(": ")[0].rstrip(".")
+    problem = error.message.partition(": ")[0].rstrip(".").replace(f"{location.base.parent}{os.sep}", "")
     return FlexTrajError(
-        f"The mini model in {location.base.parent} cannot be used ({problem}): "
-        f"{_make_it('to make it again')}.",
-        ErrorCode.WEIGHTS,
+        f"The mini model cannot be used ({problem}): {_make_it('to make it again')}.", ErrorCode.WEIGHTS
     )
 
 
 def _make_it(purpose: str) -> str:
-    return f"run 'flextraj mini cpu -o DIR' {purpose}, and set {MINI_VARIABLE} to that folder"
+    return f"run 'flextraj mini cpu -o DIR' {purpose}, and set {MINI_VARIABLE} to DIR"
