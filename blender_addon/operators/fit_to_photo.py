@@ -144,14 +144,13 @@ class FLEXTRAJ_OT_fit_to_photo(SamplingOperator, bpy.types.Operator):
             show_error(error)
             self.report({"ERROR"}, translated(error.message))
             return {"CANCELLED"}
-        fit = as_affine(answer.matrix)
-        if self._request.mirror:
-            # What is kept is the place of the mirrored rig: the answer takes the rig as it is there.
-            fit = compose(fit, mirror(self._raster[0]))
+        placed = as_affine(answer.matrix)
+        # What is kept is the place of the mirrored rig: the answer takes the rig as it is there.
+        fit = compose(placed, mirror(self._raster[0])) if self._request.mirror else placed
         settings.placement.mirror = self._request.mirror
         store_fit(settings, fit, self._raster)
         placement_view().show_subject(
-            FoundSubject(scene.session_uid, settings.photo, mask, answer.iou, answer.warnings)
+            FoundSubject(scene.session_uid, settings.photo, mask, placed, answer.warnings)
         )
         self.report({"INFO"}, f"The rig covers {answer.iou:.0%} of the subject")
         return {"FINISHED"}

@@ -138,14 +138,14 @@ class FoundSubject:
         scene_uid: session_uid of the scene.
         photo: the settings' text of the photo that it is about.
         mask: (H, W) bool at the raster of the fit.
-        overlap: of rig and subject, 0 to 1.
-        warnings: sentences for the user.
+        fit: (2, 3) from rig pixels to photo pixels as it was found, mirrored where asked for.
+        warnings: sentences about it for the user.
     """
 
     scene_uid: int
     photo: str
     mask: NDArray[np.bool_]
-    overlap: float
+    fit: Affine
     warnings: tuple[str, ...]
 
 
@@ -243,7 +243,7 @@ class PlacementView:
                     self._subject_picture = _Outlined(subject.mask, SUBJECT_COLOR, SUBJECT_OPACITY)
                 rows, columns = subject.mask.shape
                 self._subject_picture.draw(region_from_raster(context, (columns, rows)), width)
-            is_wanted = self.tool is not None or (shown.show_rig and not _is_left_to_the_backend(scene))
+            is_wanted = self.tool is not None or (shown.show_rig and not is_left_to_the_backend(scene))
             if rig is not None and is_wanted and content is not ToolContent.NOTHING:
                 self._draw_rig(context, rig, content)
             if self.tool is not None:
@@ -340,7 +340,7 @@ def can_be_pinned(rig: PlacedRig) -> NDArray[np.bool_]:
     return is_subject[rig.trajectories.seg_id] & rig.trajectories.visible[0]
 
 
-def _is_left_to_the_backend(scene: bpy.types.Scene) -> bool:
+def is_left_to_the_backend(scene: bpy.types.Scene) -> bool:
     """Whether the rig's place is found only when the shot is generated."""
     settings = scene_settings(scene)
     return FitMode(settings.fit) is FitMode.AUTO and not settings.aligned

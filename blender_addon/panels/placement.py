@@ -8,6 +8,7 @@ from ..blender_types import Context, Layout
 from ..core.request import FitMode
 from ..operators.start_frame import icon_name
 from ..overlay.placement_view import placement_view
+from ..overlay.subject_overlap import SubjectOverlap, is_as_fitted
 from ..properties import FlexTrajSettings, runtime_state, scene_settings
 from ..registration import registration_of
 from ..thumbnails import drawn_icon
@@ -15,6 +16,7 @@ from ..translations import filled
 from .layout import ChildPanel, SidebarPanel, split_layout, wrapped_text
 
 _FRAME_SCALE = 4.0
+_overlap = SubjectOverlap()
 
 
 class FLEXTRAJ_PT_placement(ChildPanel, bpy.types.Panel):
@@ -48,15 +50,22 @@ class FLEXTRAJ_PT_placement(ChildPanel, bpy.types.Panel):
         layout: Layout = self.layout
         shown = runtime_state().placement
         view = placement_view()
-        subject = view.subject_of(context.scene)
-        if view.rig_of(context.scene) is not None or subject is not None:
+        rig, subject = view.rig_of(context.scene), view.subject_of(context.scene)
+        if rig is not None or subject is not None:
             row = layout.row(heading="Show", align=True)
             row.prop(shown, "show_rig", toggle=True)
             row.prop(shown, "show_mask", toggle=True)
-        if subject is not None:
-            layout.label(text=filled("The rig covered {share:.0%} of the subject", share=subject.overlap))
-            for warning in subject.warnings:
-                wrapped_text(layout, context, warning, "ERROR")
+        if rig is None or subject is None:
+            return
+        overlap = _overlap.of(context, rig, subject)
+        if overlap is None:
+            return
+        layout.label(text=filled("The rig covers {share:.0%} of the subject", share=overlap))
+        if not is_as_fitted(context, rig, subject):
+            wrapped_text(layout, context, "The rig stands elsewhere than Fit to Photo put it.", "INFO")
+            return
+        for warning in subject.warnings:
+            wrapped_text(layout, context, warning, "ERROR")
 
 
 class FLEXTRAJ_PT_mask(SidebarPanel, bpy.types.Panel):

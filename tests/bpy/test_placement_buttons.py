@@ -10,6 +10,7 @@ import pytest
 
 bpy = pytest.importorskip("bpy")
 
+from drawn_panel import drawn_text  # noqa: E402
 from fake_rendering import FIT, SUBJECT, FakeBackend  # noqa: E402
 
 from blender_addon.bridge.photo_files import read_mask  # noqa: E402
@@ -18,8 +19,10 @@ from blender_addon.bridge.shot_request import read_sample_settings  # noqa: E402
 from blender_addon.core.errors import ErrorCode, FlexTrajError  # noqa: E402
 from blender_addon.core.placement import apply, as_affine, compose, mirror  # noqa: E402
 from blender_addon.core.request import FitMode, FitPin  # noqa: E402
+from blender_addon.core.rig_overlap import rig_overlap  # noqa: E402
 from blender_addon.core.trajectory_file import read_trajectories  # noqa: E402
-from blender_addon.overlay.placement_view import placement_view  # noqa: E402
+from blender_addon.overlay.placement_view import placed_fit, placement_view  # noqa: E402
+from blender_addon.panels.placement import FLEXTRAJ_PT_placement  # noqa: E402
 from blender_addon.properties import runtime_state  # noqa: E402
 from flextraj_backend.image_io import read_mask as read_mask_in_backend  # noqa: E402
 from flextraj_backend.image_io import write_image  # noqa: E402
@@ -60,7 +63,7 @@ def test_generate_uses_the_fit_that_was_shown(backend: FakeBackend, shot: Any) -
     assert request.fit_matrix == pytest.approx(FIT.matrix, abs=1e-4)
     subject = placement_view().subject_of(bpy.context.scene)
     assert subject is not None and np.array_equal(subject.mask, SUBJECT)
-    assert (subject.overlap, subject.warnings) == (FIT.iou, FIT.warnings)
+    assert subject.warnings == FIT.warnings
 
 
 def test_the_fit_sees_the_first_frame_only_and_leaves_the_scene(backend: FakeBackend, shot: Any) -> None:
@@ -161,6 +164,30 @@ def test_the_motion_is_mirrored_only_on_request(backend: FakeBackend, shot: Any)
     assert np.allclose(rig.seen_center(placed), seen, atol=1.0)
     ops.flextraj.mirror_motion()
     assert np.allclose(stored(shot), as_affine(FIT.matrix), atol=1e-2)
+
+
+def test_the_panel_says_how_much_the_rig_covers_where_it_stands_now(backend: FakeBackend, shot: Any) -> None:
+    def said() -> str:
+        return drawn_text(FLEXTRAJ_PT_placement)
+
+    ops.flextraj.fit_to_photo()
+    rig = placement_view().rig
+    assert rig is not None
+    for mirrored in (False, True):
+        if mirrored:
+            ops.flextraj.mirror_motion()
+        (outline,) = rig.outlines().values()
+        placed = placed_fit(bpy.context, rig)  # type: ignore[arg-type]
+        exact = rig_overlap([(outline, placed)], SUBJECT)
+        assert 0.05 < exact < 0.95 and f"The rig covers {exact:.0%} of the subject" in said()
+        assert ("Rig and subject differ." in said()) is not mirrored
+        assert ("elsewhere than Fit to Photo" in said()) is mirrored
+    ops.flextraj.mirror_motion()
+    assert "Rig and subject differ." in said()
+    ops.flextraj.place_rig(shift=(3000, 0))
+    assert "The rig covers 0% of the subject" in said() and "Rig and subject differ." not in said()
+    shot.fit = "auto"
+    assert "The rig covers" not in said() and "elsewhere" not in said()
 
 
 def test_a_mirrored_motion_is_fitted_mirrored(backend: FakeBackend, shot: Any) -> None:
