@@ -62,12 +62,10 @@ def locate_mini() -> WeightsLocation:
     base, control = folder / BASE_FOLDER, folder / CONTROL_NAME
     if not (base / MODEL_INDEX).is_file() or not control.is_file():
         # Without paths: this stands in Blender's sidebar.
-        what = (
-            f"{MINI_VARIABLE} names a folder without a mini model"
-            if named
-            else "The mini model's weights are missing"
+        where = f" in the folder of {MINI_VARIABLE}" if named else ""
+        raise FlexTrajError(
+            f"The mini model's weights are missing{where}: {_make_it('to make them')}.", ErrorCode.WEIGHTS
         )
-        raise FlexTrajError(f"{what}: {_make_it('to make them')}.", ErrorCode.WEIGHTS)
     return WeightsLocation(base, control, loras_folder())
 
 
