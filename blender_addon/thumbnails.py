@@ -20,15 +20,20 @@ class Thumbnails:
 
     def icon(self, path: str, stamp: int = 0) -> int:
         """The icon of a picture, 0 where there is none; a picture with another stamp is read again."""
-        if not path:
-            return 0
+        return self._preview(path, stamp).icon_id if path else 0
+
+    def can_show(self, path: str, stamp: int) -> bool:
+        """Whether Blender finds a picture in a file, which it reads at once."""
+        return min(self._preview(path, stamp).image_size) > 0
+
+    def _preview(self, path: str, stamp: int) -> Any:
         name = f"{path}#{stamp}" if stamp else path
         if name not in self._icons:
             if len(self._icons) >= _MOST:
                 self._icons.clear()
             # Reads nothing yet: Blender does that in a thread once the icon is drawn.
             self._icons.load(name, path, "IMAGE")
-        return self._icons[name].icon_id
+        return self._icons[name]
 
     def draw(self, name: str, rgba: NDArray[np.uint8]) -> None:
         """Make a picture (H, W, 4), top row first, the icon of a name."""
@@ -52,6 +57,11 @@ _thumbnails: Thumbnails | None = None
 def thumbnail_icon(path: str, stamp: int = 0) -> int:
     """The icon of a picture, 0 where there is none; a picture with another stamp is read again."""
     return 0 if _thumbnails is None else _thumbnails.icon(path, stamp)
+
+
+def can_show(path: str, stamp: int) -> bool:
+    """Whether Blender finds a picture in a file; the first time it reads the file for that."""
+    return _thumbnails is not None and _thumbnails.can_show(path, stamp)
 
 
 def draw_icon(name: str, rgba: NDArray[np.uint8]) -> None:

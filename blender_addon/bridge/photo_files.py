@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.errors import ErrorCode, FlexTrajError
+from ..core.photo_check import PhotoState, photo_state
 from ..core.photo_size import PhotoFormat, read_photo_format
 
 
@@ -22,16 +25,60 @@ def image_path(text: str, what: str, code: ErrorCode) -> Path:
     return path
 
 
+@dataclass(frozen=True)
+class ViewablePhoto:
+    """A photo that can be shown.
+
+    Attributes:
+        path: its file.
+        stamp: another one once the file has changed.
+    """
+
+    path: Path
+    stamp: int
+
+
+def viewable_photo(text: str, can_show: Callable[[str, int], bool]) -> ViewablePhoto:
+    """Look whether the photo that a path property names can be shown; files are read once.
+
+    Args:
+        can_show: whether Blender can show a path with a stamp; asked where only decoding tells.
+
+    Raises:
+        FlexTrajError: (NO_PHOTO, IMAGE) it cannot.
+    """
+    path = image_path(text, "photo", ErrorCode.NO_PHOTO)
+    try:
+        stamp = path.stat().st_mtime_ns
+        state = _photo_state(path, stamp)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    if state is PhotoState.DAMAGED or (state is PhotoState.UNKNOWN and not can_show(str(path), stamp)):
+        raise FlexTrajError(
+            f"{path.name} is damaged or no image: choose a JPEG or PNG file as the photo.", ErrorCode.IMAGE
+        )
+    return ViewablePhoto(path, stamp)
+
+
+@lru_cache(maxsize=32)
+def _photo_state(path: Path, _changed: int) -> PhotoState:
+    with path.open("rb") as file:
+        return photo_state(file)
+
+
+def _unreadable(path: Path, error: OSError) -> FlexTrajError:
+    return FlexTrajError(
+        f"The photo {path} cannot be read ({error.strerror or error}): choose another one.",
+        ErrorCode.NO_PHOTO,
+    )
+
+
 def photo_format(path: Path) -> PhotoFormat:
     """Size and orientation of a photo, remembered as long as the file stays. Raises FlexTrajError (IMAGE)."""
     try:
-        changed = path.stat().st_mtime_ns
+        return _photo_format(path, path.stat().st_mtime_ns)
     except OSError as error:
-        raise FlexTrajError(
-            f"The photo {path} cannot be read ({error.strerror or error}): choose another one.",
-            ErrorCode.NO_PHOTO,
-        ) from error
-    return _photo_format(path, changed)
+        raise _unreadable(path, error) from error
 
 
 @lru_cache(maxsize=32)

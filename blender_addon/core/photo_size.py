@@ -7,7 +7,7 @@ import struct
 from dataclasses import dataclass
 from typing import BinaryIO
 
-_PNG = b"\x89PNG\r\n\x1a\n"
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _ORIENTATION_TAG = 0x0112
 _FRAME_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _MAX_EXIF = 1 << 16
@@ -71,7 +71,7 @@ def nearest_size(photo: tuple[int, int], area: float, rule: SizeRule) -> tuple[i
 def read_photo_format(file: BinaryIO) -> PhotoFormat | None:
     """Read size and orientation of a JPEG or PNG from its first bytes; None where it is neither."""
     start = file.read(24)
-    if start.startswith(_PNG) and len(start) == 24:
+    if start.startswith(PNG_SIGNATURE) and len(start) == 24:
         return PhotoFormat(*struct.unpack(">II", start[16:]))
     if start[:2] != b"\xff\xd8":
         return None

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import bpy
 
 from ..blender_types import Context
 from ..bridge.photo_background import photo_background
+from ..bridge.photo_files import viewable_photo
+from ..core.errors import FlexTrajError
+from ..fix_button import draw_fix
 from ..properties import scene_settings
 from ..registration import registration_of
-from ..thumbnails import thumbnail_icon
-from .layout import ChildPanel, split_layout
+from ..thumbnails import can_show, thumbnail_icon
+from .layout import ChildPanel, split_layout, wrapped_text
 
 _THUMBNAIL_SCALE = 6.0
 
@@ -28,10 +29,17 @@ class FLEXTRAJ_PT_photo(ChildPanel, bpy.types.Panel):
         layout.prop(settings, "photo")
         if not settings.photo:
             return
-        path = Path(bpy.path.abspath(settings.photo))
-        if path.is_file():
-            layout.template_icon(thumbnail_icon(str(path)), scale=_THUMBNAIL_SCALE)
-        if photo_background(context.scene.camera) is None:
+        background = photo_background(context.scene.camera)
+        try:
+            photo = viewable_photo(settings.photo, can_show)
+        except FlexTrajError as error:
+            wrapped_text(layout, context, error.message, "ERROR")
+            draw_fix(layout, error.code.value, error.message)
+            if background is None:
+                return
+        else:
+            layout.template_icon(thumbnail_icon(str(photo.path), photo.stamp), scale=_THUMBNAIL_SCALE)
+        if background is None:
             layout.operator("flextraj.show_photo", icon="IMAGE_BACKGROUND")
         else:
             row = layout.row(align=True)

@@ -27,6 +27,10 @@ class DrawnLayout:
     def label(self, text: str = "", **_options: Any) -> None:
         self.drawn.append(("label", text))
 
+    def text(self) -> str:
+        """The labels, as one text."""
+        return " ".join(text for kind, text in self.drawn if kind in ("label", "progress"))
+
     def separator(self) -> None:
         pass
 
@@ -84,4 +88,4 @@ def drawn(panel: Any) -> list[tuple[str, str]]:
 
 def drawn_text(panel: Any) -> str:
     """The labels that a panel draws, as one text."""
-    return " ".join(text for kind, text in drawn(panel) if kind in ("label", "progress"))
+    return drawn_layout(panel).text()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 
 bpy = pytest.importorskip("bpy")
 
-from drawn_panel import drawn_text  # noqa: E402
+from drawn_panel import drawn_layout, drawn_text  # noqa: E402
 from fake_rendering import FIT, SUBJECT, FakeBackend  # noqa: E402
 
 from blender_addon.bridge.photo_files import read_mask  # noqa: E402
@@ -22,6 +23,8 @@ from blender_addon.core.request import FitMode, FitPin  # noqa: E402
 from blender_addon.core.rig_overlap import rig_overlap  # noqa: E402
 from blender_addon.core.trajectory_file import read_trajectories  # noqa: E402
 from blender_addon.overlay.placement_view import placed_fit, placement_view  # noqa: E402
+from blender_addon.panels import photo as photo_panel  # noqa: E402
+from blender_addon.panels.photo import FLEXTRAJ_PT_photo  # noqa: E402
 from blender_addon.panels.placement import FLEXTRAJ_PT_placement  # noqa: E402
 from blender_addon.properties import runtime_state  # noqa: E402
 from flextraj_backend.image_io import read_mask as read_mask_in_backend  # noqa: E402
@@ -344,3 +347,35 @@ def test_a_photo_that_is_none_is_refused_with_a_sentence(
         with pytest.raises(RuntimeError, match="image"):
             button()
     assert len(bpy.data.images) == images
+
+
+@pytest.mark.parametrize("name", ["broken.jpg", "cut.png", "text.webp", "gone.png"])
+def test_a_photo_that_cannot_be_shown_leaves_a_sentence_and_a_button_instead_of_a_gap(
+    backend: FakeBackend, shot: Any, photo: Path, tmp_path: Path, name: str
+) -> None:
+    path = tmp_path / name
+    if name == "cut.png":
+        path.write_bytes(photo.read_bytes()[:-40])
+    elif name != "gone.png":
+        path.write_bytes(b"this is no image")
+    shot.photo = str(path)
+    layout = drawn_layout(FLEXTRAJ_PT_photo)
+    assert "picture" not in dict(layout.drawn)
+    assert ("does not exist" if name == "gone.png" else "is damaged or no image") in layout.text()
+    assert [(name, vars(found)) for name, found in layout.buttons] == [
+        ("flextraj.pick_image", {"target": "PHOTO"})
+    ]
+
+
+@pytest.mark.parametrize("name", ["small.png", "small.jpg", "small.webp", "small.tif"])
+def test_a_whole_photo_is_shown_in_the_panel(
+    backend: FakeBackend, shot: Any, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(photo_panel, "thumbnail_icon", lambda *_: 7)  # without a window it is always 0
+    pil: Any = pytest.importorskip("PIL.Image")
+    pil.fromarray(np.full((40, 60, 3), 90, np.uint8)).save(tmp_path / name)
+    shot.photo = str(tmp_path / name)
+    assert "picture" in dict(drawn_layout(FLEXTRAJ_PT_photo).drawn)
+    (tmp_path / name).write_bytes(b"it was overwritten")
+    os.utime(tmp_path / name, (1, 1))
+    assert "picture" not in dict(drawn_layout(FLEXTRAJ_PT_photo).drawn)
