@@ -12,7 +12,7 @@ from ..client.backend_process import BackendPhase
 from ..properties import scene_settings
 from ..registration import registration_of
 from ..session import current_session, ensure_timer, show_error
-from ..translations import translated
+from ..translations import filled, translated
 
 
 class FLEXTRAJ_OT_start_backend(bpy.types.Operator):
@@ -115,7 +115,7 @@ class FLEXTRAJ_OT_copy_log(bpy.types.Operator):
     def execute(self, context: Context) -> OperatorResult:
         lines = current_session().backend.log
         context.window_manager.clipboard = "\n".join(lines)
-        self.report({"INFO"}, f"Copied {len(lines)} lines")
+        self.report({"INFO"}, filled("Copied {count} lines", count=len(lines)))
         return {"FINISHED"}
 
 
@@ -140,7 +140,10 @@ class FLEXTRAJ_OT_open_preferences(bpy.types.Operator):
 
     def execute(self, context: Context) -> OperatorResult:
         if ADDON_ID not in context.preferences.addons:
-            self.report({"ERROR"}, "FlexTraj runs from a checkout: install the extension to set preferences.")
+            self.report(
+                {"ERROR"},
+                translated("FlexTraj runs from a checkout: install the extension to set preferences."),
+            )
             return {"CANCELLED"}
         bpy.ops.preferences.addon_show(module=ADDON_ID)
         return {"FINISHED"}

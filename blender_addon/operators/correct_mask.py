@@ -27,7 +27,7 @@ from ..preferences import output_folder
 from ..properties import runtime_state, scene_settings
 from ..registration import registration_of
 from ..session import show_error
-from ..translations import translated
+from ..translations import filled, translated
 from .camera_tool import CameraTool
 
 _ADD_COLOR = (1.0, 0.75, 0.3, 1.0)
@@ -133,7 +133,7 @@ class FLEXTRAJ_OT_correct_mask(CameraTool, bpy.types.Operator):
         folder = output_folder() / "masks"
         settings.mask = str(write_new_mask(folder, "mask", self._canvas.mask))
         placement_view().show_subject(None)
-        self.report({"INFO"}, f"The mask is {settings.mask}")
+        self.report({"INFO"}, filled("The mask is {path}", path=settings.mask))
         return {"FINISHED"}
 
     def take_back(self, context: Context) -> None:

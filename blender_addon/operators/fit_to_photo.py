@@ -26,7 +26,7 @@ from ..properties import runtime_state, scene_settings
 from ..registration import registration_of
 from ..sampling_slot import Sampling, redraw_panels
 from ..session import current_session, show_error
-from ..translations import translated
+from ..translations import filled, translated
 from .modal_sampling import SamplingOperator, why_not_sample
 from .modal_window import borrow_timer, return_timer
 
@@ -104,7 +104,7 @@ class FLEXTRAJ_OT_fit_to_photo(SamplingOperator, bpy.types.Operator):
         if is_unwanted or (event.type == "ESC" and event.value == "PRESS"):
             session.runner.cancel_fit(self._key)
             self._stop_waiting(context)
-            self.report({"INFO"}, "The fit was cancelled")
+            self.report({"INFO"}, filled("The fit was cancelled"))
             return {"CANCELLED"}
         return {"PASS_THROUGH"}
 
@@ -135,7 +135,7 @@ class FLEXTRAJ_OT_fit_to_photo(SamplingOperator, bpy.types.Operator):
             self.report({"ERROR"}, translated(error.message))
             return {"CANCELLED"}
         if scene.session_uid != self._scene_uid:
-            self.report({"INFO"}, "The fit belongs to another scene and was dropped")
+            self.report({"INFO"}, filled("The fit belongs to another scene and was dropped"))
             return {"CANCELLED"}
         answer, settings = report.answer, scene_settings(scene)
         try:
@@ -152,7 +152,7 @@ class FLEXTRAJ_OT_fit_to_photo(SamplingOperator, bpy.types.Operator):
         placement_view().show_subject(
             FoundSubject(scene.session_uid, settings.photo, mask, placed, answer.warnings)
         )
-        self.report({"INFO"}, f"The rig covers {answer.iou:.0%} of the subject")
+        self.report({"INFO"}, filled("The rig covers {share:.0%} of the subject", share=answer.iou))
         return {"FINISHED"}
 
 

@@ -19,6 +19,7 @@ from ..preferences import read_preferences
 from ..properties import FlexTrajSettings, runtime_state, scene_settings
 from ..registration import registration_of
 from ..session import current_session, show_error
+from ..translations import filled, translated
 
 _LOWER_MEMORY = {
     # Automatic may have chosen any of the first two, so neither would be less.
@@ -42,7 +43,10 @@ class FLEXTRAJ_OT_use_selected(bpy.types.Operator):
     def execute(self, context: Context) -> OperatorResult:
         character = _likely_character(context)
         if character is None:
-            self.report({"ERROR"}, "Click the character in the viewport first, then press this button again.")
+            self.report(
+                {"ERROR"},
+                translated("Click the character in the viewport first, then press this button again."),
+            )
             return {"CANCELLED"}
         settings = scene_settings(context.scene)
         settings.source, settings.character = "CHARACTER", character
@@ -98,14 +102,19 @@ class FLEXTRAJ_OT_use_less_gpu_memory(bpy.types.Operator):
         if lower is not None:
             settings.memory = lower.value
             name = settings.bl_rna.properties["memory"].enum_items[lower.value].name  # type: ignore[attr-defined]
-            self.report({"INFO"}, f"GPU Memory is '{name}' now: press Generate")
+            self.report({"INFO"}, filled("GPU Memory is '{name}' now: press Generate", name=name))
         elif not _shrink(context, settings):
-            self.report({"ERROR"}, "This is the least that the engine can do: choose another engine.")
+            self.report(
+                {"ERROR"}, translated("This is the least that the engine can do: choose another engine.")
+            )
             return {"CANCELLED"}
         else:
             width, height = chosen_size(context, settings)
-            sentence = (
-                f"The video has {width} × {height} pixels and {settings.frames} frames now: press Generate"
+            sentence = filled(
+                "The video has {width} × {height} pixels and {frames} frames now: press Generate",
+                width=width,
+                height=height,
+                frames=settings.frames,
             )
             self.report({"INFO"}, sentence)
         show_error(None)
@@ -122,9 +131,12 @@ class FLEXTRAJ_OT_use_less_memory(bpy.types.Operator):
         settings = scene_settings(context.scene)
         if settings.points > _MIN_POINTS:
             settings.points = max(settings.points // 2, _MIN_POINTS)
-            self.report({"INFO"}, f"{settings.points:,} points on each subject now: press Generate")
+            sentence = filled("{count:,} points on each subject now: press Generate", count=settings.points)
+            self.report({"INFO"}, sentence)
         elif not _shrink(context, settings):
-            self.report({"ERROR"}, "The job is as small as it can be: close other programs and try again.")
+            self.report(
+                {"ERROR"}, translated("The job is as small as it can be: close other programs and try again.")
+            )
             return {"CANCELLED"}
         show_error(None)
         return {"FINISHED"}
@@ -147,7 +159,9 @@ class FLEXTRAJ_OT_show_object(bpy.types.Operator):
     def execute(self, context: Context) -> OperatorResult:
         named = _object_named_in(self.message, context)
         if named is None:
-            self.report({"ERROR"}, "That object is not in this scene any more: press Generate again.")
+            self.report(
+                {"ERROR"}, translated("That object is not in this scene any more: press Generate again.")
+            )
             return {"CANCELLED"}
         for other in context.selected_objects:
             other.select_set(False)
@@ -172,7 +186,7 @@ class FLEXTRAJ_OT_copy_command(bpy.types.Operator):
         command = command_in(self.message, read_preferences().backend_python)
         context.window_manager.clipboard = command
         runtime_state().help_command = command
-        self.report({"INFO"}, f"Copied: {command}")
+        self.report({"INFO"}, filled("Copied: {command}", command=command))
         if bpy.app.background:
             return {"FINISHED"}
         return bpy.ops.flextraj.open_preferences()  # pyright: ignore[reportAttributeAccessIssue]

@@ -15,7 +15,7 @@ from ..preferences import output_folder
 from ..properties import scene_settings
 from ..registration import registration_of
 from ..session import current_session
-from ..translations import translated
+from ..translations import filled, translated
 from .modal_sampling import SamplingOperator, why_not_sample
 
 
@@ -49,7 +49,7 @@ class FLEXTRAJ_OT_generate(SamplingOperator, bpy.types.Operator):
         if report.stage is not JobStage.DONE:
             self.report({"ERROR"}, translated(report.message or "The job was cancelled."))
             return {"CANCELLED"}
-        self.report({"INFO"}, f"The video is {report.video}")
+        self.report({"INFO"}, filled("The video is {path}", path=report.video))
         return {"FINISHED"}
 
     def _submit(self, trajectories: TrajectorySet) -> str:

@@ -90,7 +90,7 @@ class FLEXTRAJ_OT_add_lora(bpy.types.Operator):
     def execute(self, context: Context) -> OperatorResult:
         loras = scene_settings(context.scene).model.loras
         if len(loras) >= MAX_LORAS or self.name in {row.name for row in loras}:
-            self.report({"ERROR"}, f"At most {MAX_LORAS} LoRAs can be used, each of them once.")
+            self.report({"ERROR"}, translated(f"At most {MAX_LORAS} LoRAs can be used, each of them once."))
             return {"CANCELLED"}
         loras.add().name = self.name
         scene_settings(context.scene).model.lora_index = len(loras) - 1

@@ -82,9 +82,9 @@ class SamplingOperator(_Operator):
         session = current_session()
         if session.sampling is not self._sampling or session.is_sampling_unwanted:
             # Undo, saving, rendering, playback, another file or the Cancel button ended it meanwhile.
-            return self._leave(context, "Sampling was cancelled")
+            return self._leave(context, filled("Sampling was cancelled"))
         if event.type == "ESC" and event.value == "PRESS":
-            return self._leave(context, "Sampling was cancelled")
+            return self._leave(context, filled("Sampling was cancelled"))
         if event.type != "TIMER":
             return {"PASS_THROUGH"}
         try:
@@ -93,7 +93,8 @@ class SamplingOperator(_Operator):
             self._clean_up(context)
             return self.refuse(error)
         except ReferenceError:
-            return self._leave(context, "Sampling was cancelled, because its scene or an object was deleted")
+            message = filled("Sampling was cancelled, because its scene or an object was deleted")
+            return self._leave(context, message)
         except BaseException:
             self._clean_up(context)
             raise

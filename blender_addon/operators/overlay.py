@@ -11,7 +11,7 @@ from ..core.trajectories import TrajectorySet
 from ..overlay.viewport import overlay_settings, shot_of, viewport_overlay
 from ..properties import scene_settings
 from ..registration import registration_of
-from ..translations import translated
+from ..translations import filled, translated
 from .modal_sampling import SamplingOperator, why_not_sample
 
 
@@ -43,7 +43,11 @@ class FLEXTRAJ_OT_sample_points(SamplingOperator, bpy.types.Operator):
         overlay_settings().show_points = True
         self.report(
             {"INFO"},
-            f"Sampled {sampled.point_count:,} points over {sampled.frame_count} frames",
+            filled(
+                "Sampled {points:,} points over {frames} frames",
+                points=sampled.point_count,
+                frames=sampled.frame_count,
+            ),
         )
         return {"FINISHED"}
 

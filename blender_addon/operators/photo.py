@@ -11,6 +11,7 @@ from ..bridge.compat import path_options
 from ..properties import scene_settings
 from ..registration import registration_of
 from ..session import show_error
+from ..translations import translated
 
 
 class FLEXTRAJ_OT_pick_image(bpy.types.Operator):
@@ -38,7 +39,7 @@ class FLEXTRAJ_OT_pick_image(bpy.types.Operator):
 
     def execute(self, context: Context) -> OperatorResult:
         if not self.filepath:
-            self.report({"ERROR"}, "No file was chosen: choose an image.")
+            self.report({"ERROR"}, translated("No file was chosen: choose an image."))
             return {"CANCELLED"}
         settings = scene_settings(context.scene)
         if self.target == "PHOTO":

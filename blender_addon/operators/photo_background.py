@@ -17,7 +17,7 @@ from ..core.photo_size import SizeRule, nearest_size
 from ..properties import scene_settings
 from ..registration import registration_of
 from ..session import current_session, show_error
-from ..translations import translated
+from ..translations import filled, translated
 
 
 class _NeedsPhoto:
@@ -112,7 +112,8 @@ class FLEXTRAJ_OT_size_from_photo(_NeedsPhoto, bpy.types.Operator):
             # What covers another frame must be enlarged by another factor.
             bpy.ops.flextraj.show_photo("EXEC_DEFAULT")  # pyright: ignore[reportAttributeAccessIssue]
         show_error(None)
-        self.report({"INFO"}, f"The video is {render.resolution_x} × {render.resolution_y} pixels")
+        size = {"width": render.resolution_x, "height": render.resolution_y}
+        self.report({"INFO"}, filled("The video is {width} × {height} pixels", **size))
         return {"FINISHED"}
 
 

@@ -19,7 +19,7 @@ from ..pairs_desk import PAIRS_KEY
 from ..preferences import output_folder
 from ..registration import registration_of
 from ..session import current_session, show_error
-from ..translations import translated
+from ..translations import filled, translated
 
 LOAD_TARGETS = (
     (
@@ -90,43 +90,51 @@ class FLEXTRAJ_OT_load_result(bpy.types.Operator):
         session = current_session()
         report = session.jobs.get(self.key) if self.key else latest_result()
         if report is None or report.video is None:
-            self.report({"ERROR"}, "That job has no video: press Generate to make one.")
+            self.report({"ERROR"}, translated("That job has no video: press Generate to make one."))
             return {"CANCELLED"}
         if self.target == "SEQUENCE" and report.frames is None:
             session.fetch_frames(report.key)
             if not bpy.app.background:
-                self.report({"INFO"}, "The pictures are being fetched, the Image Editor will show them")
+                message = filled("The pictures are being fetched, the Image Editor will show them")
+                self.report({"INFO"}, message)
                 return {"FINISHED"}
             report = session.wait_for_frames(report.key)
         try:
-            place = self._load(context, report, report.video or Path())
+            message = self._load(context, report, report.video or Path())
         except FlexTrajError as error:
             show_error(error, report.key)
             self.report({"ERROR"}, translated(error.message))
             return {"CANCELLED"}
-        self.report({"INFO"}, f"The video of '{report.title}' is {place} now")
+        self.report({"INFO"}, message)
         return {"FINISHED"}
 
     def _load(self, context: Context, report: JobReport, video: Path) -> str:
-        """Load the video; return where it is found. Raises FlexTrajError."""
+        """Load the video; return a sentence on where it is. Raises FlexTrajError."""
+        title = report.title
         shot = FrameRange(report.order.first_frame, report.order.last_frame)
         match self.target:
             case "STRIP":
                 name = f"{report.title} ({report.label})" if report.label else report.title
                 load_strip(context.scene, video, shot, name)
-                return "in the Video Sequencer"
+                return filled("The video of '{title}' is in the Video Sequencer now", title=title)
             case "CLIP":
                 load_clip(video, shot)
-                return "among the movie clips"
+                return filled("The video of '{title}' is among the movie clips now", title=title)
             case "BACKGROUND":
                 camera = load_background(context.scene, video, shot)
-                return f"the background of the camera '{camera.name}'"
+                return filled(
+                    "The video of '{title}' is the background of the camera '{camera}' now",
+                    title=title,
+                    camera=camera.name,
+                )
             case "SEQUENCE":
                 load_sequence(report.frames, shot)
-                return "among the images, picture by picture"
+                return filled(
+                    "The video of '{title}' is among the images now, picture by picture", title=title
+                )
             case _:
                 load_image(video, shot)
-                return "among the images"
+                return filled("The video of '{title}' is among the images now", title=title)
 
 
 class FLEXTRAJ_OT_retry_job(bpy.types.Operator):
@@ -140,7 +148,9 @@ class FLEXTRAJ_OT_retry_job(bpy.types.Operator):
         session = current_session()
         report = session.jobs.get(self.key)
         if report is None or not report.stage.is_finished or report.stage is JobStage.CANCELLED:
-            self.report({"ERROR"}, "That job cannot be retried: press Generate to make a new one.")
+            self.report(
+                {"ERROR"}, translated("That job cannot be retried: press Generate to make a new one.")
+            )
             return {"CANCELLED"}
         session.retry(self.key)
         if bpy.app.background:
@@ -164,7 +174,7 @@ class FLEXTRAJ_OT_open_output_folder(bpy.types.Operator):
         report = current_session().jobs.get(self.key)
         folder = output_folder() if report is None or report.folder is None else report.folder
         if not Path(folder).is_dir():
-            self.report({"ERROR"}, f"There is no folder {folder} yet: press Generate first.")
+            self.report({"ERROR"}, translated(f"There is no folder {folder} yet: press Generate first."))
             return {"CANCELLED"}
         if not bpy.app.background:
             bpy.ops.wm.path_open(filepath=str(folder))
@@ -189,12 +199,12 @@ class FLEXTRAJ_OT_open_log(bpy.types.Operator):
             text = (report.order.folder / LOG).read_text(encoding="utf-8", errors="replace")
             name, lines = f"{report.title}.log", tuple(text.splitlines())
         if not lines:
-            self.report({"ERROR"}, "There is no log: the backend has not been started.")
+            self.report({"ERROR"}, translated("There is no log: the backend has not been started."))
             return {"CANCELLED"}
         shown = bpy.data.texts.new(name)
         shown.write("\n".join(lines))
         _show_text(context, shown)
-        self.report({"INFO"}, f"The log is the text '{shown.name}'")
+        self.report({"INFO"}, filled("The log is the text '{name}'", name=shown.name))
         return {"FINISHED"}
 
 
@@ -215,7 +225,7 @@ class FLEXTRAJ_OT_forget_job(bpy.types.Operator):
     def execute(self, context: Context) -> OperatorResult:
         session = current_session()
         if self.key not in session.jobs or not session.jobs[self.key].stage.is_finished:
-            self.report({"ERROR"}, "That job still runs: cancel it first.")
+            self.report({"ERROR"}, translated("That job still runs: cancel it first."))
             return {"CANCELLED"}
         session.forget_job(self.key)
         return {"FINISHED"}

@@ -28,7 +28,7 @@ from ..properties import runtime_state, scene_settings
 from ..registration import registration_of
 from ..sampling_slot import redraw_panels
 from ..thumbnails import draw_icon
-from ..translations import translated
+from ..translations import filled, translated
 from .fit_to_photo import why_not_place
 from .modal_sampling import SamplingOperator
 
@@ -89,10 +89,11 @@ class FLEXTRAJ_OT_find_start_frame(SamplingOperator, bpy.types.Operator):
 
     def conclude(self, context: Context, sampled: tuple[StartFrame, ...]) -> OperatorResult:
         if not sampled:
-            self.report({"WARNING"}, "The rig is not in the picture on any frame: move the camera")
+            self.report({"WARNING"}, filled("The rig is not in the picture on any frame: move the camera"))
             return {"CANCELLED"}
         best = sampled[0].match
-        self.report({"INFO"}, f"Frame {best.frame:g} matches best: {best.overlap:.0%}")
+        sentence = filled("Frame {frame:g} matches best: {share:.0%}", frame=best.frame, share=best.overlap)
+        self.report({"INFO"}, sentence)
         return {"FINISHED"}
 
 
@@ -116,7 +117,9 @@ class FLEXTRAJ_OT_use_start_frame(bpy.types.Operator):
                 self.report({"ERROR"}, translated(error.message))
                 return {"CANCELLED"}
         if last <= first:
-            self.report({"ERROR"}, f"No motion is left after frame {first}: choose an earlier frame.")
+            self.report(
+                {"ERROR"}, translated(f"No motion is left after frame {first}: choose an earlier frame.")
+            )
             return {"CANCELLED"}
         settings.frame_range, settings.first_frame, settings.last_frame = "CUSTOM", first, last
         whole, subframe = split_frame(self.frame)

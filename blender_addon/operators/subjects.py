@@ -17,6 +17,7 @@ from ..bridge.chosen_subjects import (
 )
 from ..properties import scene_settings
 from ..registration import registration_of
+from ..translations import filled
 
 _DENSITY_GROUP = "FlexTraj Density"
 
@@ -39,7 +40,7 @@ class FLEXTRAJ_OT_add_subjects(bpy.types.Operator):
     def execute(self, context: Context) -> OperatorResult:
         settings = scene_settings(context.scene)
         if not add_subjects(settings, filter(can_be_subject, context.selected_objects)):
-            self.report({"INFO"}, "The selected objects are in the list already")
+            self.report({"INFO"}, filled("The selected objects are in the list already"))
             return {"CANCELLED"}
         settings.source = "LIST"
         return {"FINISHED"}
@@ -66,14 +67,16 @@ class FLEXTRAJ_OT_add_rig(bpy.types.Operator):
         scene = context.scene
         rig = scene.objects.get(self.name) if self.name else rig_of(context.object) or _only_armature(scene)
         if rig is None or rig.type != "ARMATURE":
-            self.report({"ERROR"}, "Click the rig or one of its meshes in the viewport first.")
+            self.report({"ERROR"}, filled("Click the rig or one of its meshes in the viewport first."))
             return {"CANCELLED"}
         if not rig_meshes(scene, rig):
-            self.report({"ERROR"}, f"The armature '{rig.name}' deforms no mesh that renders.")
+            self.report(
+                {"ERROR"}, filled("The armature '{name}' deforms no mesh that renders.", name=rig.name)
+            )
             return {"CANCELLED"}
         settings = scene_settings(scene)
         if not add_subjects(settings, [rig]):
-            self.report({"INFO"}, f"The meshes of '{rig.name}' are in the list already")
+            self.report({"INFO"}, filled("The meshes of '{name}' are in the list already", name=rig.name))
             return {"CANCELLED"}
         settings.source = "LIST"
         return {"FINISHED"}
@@ -92,11 +95,14 @@ class FLEXTRAJ_OT_add_collection(bpy.types.Operator):
     def execute(self, context: Context) -> OperatorResult:
         collection = bpy.data.collections.get(self.name) if self.name else context.collection
         if collection is None:
-            self.report({"ERROR"}, f"There is no collection '{self.name}'.")
+            self.report({"ERROR"}, filled("There is no collection '{name}'.", name=self.name))
             return {"CANCELLED"}
         settings = scene_settings(context.scene)
         if not add_collection(settings, collection):
-            self.report({"INFO"}, f"The collection '{collection.name}' has no other object with a surface")
+            sentence = filled(
+                "The collection '{name}' has no other object with a surface", name=collection.name
+            )
+            self.report({"INFO"}, sentence)
             return {"CANCELLED"}
         settings.source = "LIST"
         return {"FINISHED"}
@@ -139,7 +145,10 @@ class FLEXTRAJ_OT_paint_density(bpy.types.Operator):
         row = settings.subjects[settings.subject_index]
         ob = row.object
         if ob.library is not None:
-            self.report({"ERROR"}, f"'{ob.name}' is linked from another file and cannot be painted here.")
+            sentence = filled(
+                "'{name}' is linked from another file and cannot be painted here.", name=ob.name
+            )
+            self.report({"ERROR"}, sentence)
             return {"CANCELLED"}
         group = ob.vertex_groups.get(row.vertex_group or _DENSITY_GROUP)
         if group is None:

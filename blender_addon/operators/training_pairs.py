@@ -19,7 +19,7 @@ from ..preferences import backend_settings
 from ..properties import scene_settings
 from ..registration import registration_of
 from ..session import current_session, ensure_timer, show_error, show_session
-from ..translations import translated
+from ..translations import filled, translated
 
 
 class FLEXTRAJ_OT_generate_pairs(bpy.types.Operator):
@@ -57,7 +57,10 @@ class FLEXTRAJ_OT_generate_pairs(bpy.types.Operator):
             sentence = report.error.message if report.error else "The generation was cancelled."
             self.report({"ERROR"}, translated(sentence))
             return {"CANCELLED"}
-        self.report({"INFO"}, f"{report.progress.done} clips are in {request.folder}")
+        self.report(
+            {"INFO"},
+            filled("{count} clips are in {folder}", count=report.progress.done, folder=request.folder),
+        )
         return {"FINISHED"}
 
 
@@ -103,7 +106,7 @@ class FLEXTRAJ_OT_pick_pairs_folder(bpy.types.Operator):
 
     def execute(self, context: Context) -> OperatorResult:
         if not self.directory:
-            self.report({"ERROR"}, "No folder was chosen: choose one.")
+            self.report({"ERROR"}, translated("No folder was chosen: choose one."))
             return {"CANCELLED"}
         training = scene_settings(context.scene).training
         if self.target == "OUTPUT":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import string
 from pathlib import Path
@@ -118,3 +119,22 @@ def test_every_pattern_of_an_error_is_found_again_in_its_sentence(german: None) 
 def test_in_english_nothing_changes() -> None:
     sentence = "'Cube' is not a camera: choose a camera object."
     assert translations.translated(sentence) == sentence
+
+
+def test_every_message_of_an_operator_goes_through_the_translation() -> None:
+    folder = Path(blender_addon.__file__).parent / "operators"
+    untranslated = [
+        f"{path.name}:{argument.lineno}"
+        for path in sorted(folder.glob("*.py"))
+        for call in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr == "report"
+        for argument in call.args[1:]
+        if isinstance(argument, ast.Constant | ast.JoinedStr)
+    ]
+    assert untranslated == []
+
+
+def test_what_operators_report_is_read_in_the_users_language(german: None) -> None:
+    assert translations.filled("Copied {count} lines", count=7) == "7 Zeilen kopiert"
+    sentence = translations.filled("Sampled {points:,} points over {frames} frames", points=2500, frames=49)
+    assert sentence == "2,500 Punkte über 49 Einzelbilder abgetastet"
