@@ -244,10 +244,21 @@ def pin() -> Steps:
 
 
 def mirror() -> Steps:
+    before = covered()
     in_sidebar(operators.flextraj.mirror_motion)
     must(settings().placement.mirror, "The motion was not mirrored.")
+    found["covered_before_and_after_mirroring"] = [round(before, 3), round(covered(), 3)]
+    must(covered() != before, "What the rig covers is not brought up to date.")
     yield from shoot("p12_mirrored")
     in_sidebar(operators.flextraj.mirror_motion)
+
+
+def covered() -> float:
+    """Which share of the subject the panel says that the rig covers."""
+    overlap = sys.modules[f"{MODULE}.overlay.subject_overlap"].SubjectOverlap()
+    share = overlap.of(context, view().rig_of(context.scene), view().subject_of(context.scene))
+    must(share is not None, "The panel does not say what the rig covers.")
+    return float(share)
 
 
 def other_proportions() -> Steps:
