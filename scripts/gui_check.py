@@ -59,6 +59,7 @@ class Setup:
         python: the backend's interpreter.
         photo, mask: the picture to drive.
         seconds: time limit of an act.
+        patience: by which steps may take longer than on a machine without other work; `seconds` too.
         acts: what is checked, names of ACTS.
     """
 
@@ -69,6 +70,7 @@ class Setup:
     photo: Path
     mask: Path | None
     seconds: float
+    patience: float
     acts: tuple[str, ...]
 
     @property
@@ -137,6 +139,7 @@ def _prepare(setup: Setup) -> None:
         "work": str(setup.work),
         "photo": str(photo),
         "mask": "" if mask is None else str(mask),
+        "patience": setup.patience,
     }
     (setup.work / "check.json").write_text(json.dumps(values), encoding="utf-8")
 
@@ -208,10 +211,11 @@ def _wait_for_end(backend_pid: int) -> None:
 
 def _serve_screenshots(setup: Setup, environment: dict[str, str], blender: subprocess.Popen[bytes]) -> None:
     """Photograph the screen or press a key when the Blender side asks for it, until Blender has ended."""
-    deadline = time.monotonic() + setup.seconds
+    limit = setup.seconds * setup.patience
+    deadline = time.monotonic() + limit
     while blender.poll() is None:
         if time.monotonic() > deadline:
-            raise CheckError(f"Blender did not finish within {setup.seconds:g} s; see {setup.log}.")
+            raise CheckError(f"Blender did not finish within {limit:g} s; see {setup.log}.")
         request = setup.work / "next.request"
         if request.is_file():
             what, argument = json.loads(request.read_text(encoding="utf-8"))
@@ -270,6 +274,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--photo", type=Path, default=demo / "photo.jpg")
     parser.add_argument("--mask", type=Path, default=demo / "photo_mask.png")
     parser.add_argument("--seconds", type=float, default=420.0, help="time limit of an act")
+    parser.add_argument(
+        "--patience", type=float, default=1.0, help="factor on all limits, for a machine with other work"
+    )
     parser.add_argument("--acts", nargs="+", choices=ACTS, default=list(ACTS), help="what is checked")
     options = parser.parse_args(arguments)
     setup = Setup(
@@ -280,6 +287,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         photo=options.photo,
         mask=options.mask,
         seconds=options.seconds,
+        patience=options.patience,
         acts=tuple(act for act in ACTS if act in options.acts),
     )
     try:

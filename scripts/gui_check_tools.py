@@ -43,9 +43,11 @@ def pause(seconds: float) -> Steps:
 
 
 def wait(condition: Callable[[], Any], seconds: float, what: str) -> Steps:
-    until = time.monotonic() + seconds
+    """Wait for something, on a busy machine longer than `seconds`."""
+    limit = seconds * VALUES["patience"]
+    until = time.monotonic() + limit
     while not condition():
-        must(time.monotonic() < until, f"{what} did not happen within {seconds:g} s.")
+        must(time.monotonic() < until, f"{what} did not happen within {limit:g} s.")
         yield
 
 
