@@ -53,7 +53,11 @@ def wait(condition: Callable[[], Any], seconds: float, what: str) -> Steps:
 
 def shoot(name: str) -> Steps:
     """Let the other side photograph the screen."""
-    yield from pause(1.2)
+    yield from pause(0.6)
+    # Panels whose contents have changed find their places when they are drawn again, as under a user's mouse.
+    for area in window().screen.areas:
+        area.tag_redraw()
+    yield from pause(0.8)
     yield from ask("shot", name)
 
 
