@@ -6,7 +6,7 @@ import io
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import sentencepiece
 import torch
@@ -19,6 +19,10 @@ from transformers import T5Config, T5EncoderModel
 from flextraj_backend.mini.base_settings import TransformerSettings
 
 PIPELINE = "CogVideoXImageToVideoPipeline"
+_SHARPNESS = 1.5
+"""Of queries and keys, whose product decides how near a token looks at first."""
+_GATE = 0.3
+"""Share of a block's output that is added at first."""
 _VOCABULARY = 512
 _TEXT_WIDTH = 64
 
@@ -28,8 +32,11 @@ def build_transformer(
 ) -> CogVideoXTransformer3DModel:
     """Make an untrained image-to-video denoiser for an autoencoder's latents.
 
-    Positions are learned and rotary, as CogVideoX-5B-I2V's. It predicts 0 at first, and each block passes
-    its input on (zero gates), so that a high learning rate is stable from the first step.
+    Positions are added to the tokens, as CogVideoX-2B's, and not rotary: what a token learns from others
+    about where to look is then of the same kind as its own place. It predicts 0 at first. Its attention
+    starts where small transformers otherwise arrive after thousands of steps (mimetic initialisation,
+    Trockman and Kolter 2023): queries equal keys, so that tokens of like place and content attend to each
+    other, and what is attended to is passed on as it is.
     """
     compression = 2 ** (len(autoencoder.config["block_out_channels"]) - 1)
     channels = autoencoder.config["latent_channels"]
@@ -48,17 +55,30 @@ def build_transformer(
         sample_frames=frames,
         temporal_compression_ratio=int(ratio),
         max_text_seq_length=settings.text_tokens,
-        use_rotary_positional_embeddings=True,
-        use_learned_positional_embeddings=True,
+        use_rotary_positional_embeddings=False,
     )
-    blocks: Any = transformer.transformer_blocks
-    with torch.no_grad():
-        for block in blocks:
-            for norm in (block.norm1, block.norm2):
-                nn.init.zeros_(norm.linear.weight)
-                nn.init.zeros_(norm.linear.bias)
-        nn.init.zeros_(transformer.proj_out.weight)
+    for block in cast(Any, transformer.transformer_blocks):
+        _start_block(block, settings.heads * settings.head_dim)
+    nn.init.zeros_(transformer.proj_out.weight)
     return transformer
+
+
+@torch.no_grad()
+def _start_block(block: Any, width: int) -> None:
+    attention = block.attn1
+    nn.init.orthogonal_(attention.to_q.weight)
+    attention.to_k.weight.copy_(attention.to_q.weight)
+    nn.init.orthogonal_(attention.to_v.weight)
+    attention.to_out[0].weight.copy_(attention.to_v.weight.T)
+    for layer in (attention.to_q, attention.to_k, attention.to_v, attention.to_out[0]):
+        nn.init.zeros_(layer.bias)
+    for norm in (attention.norm_q, attention.norm_k):
+        nn.init.constant_(norm.weight, _SHARPNESS)
+    for norm in (block.norm1, block.norm2):
+        nn.init.zeros_(norm.linear.weight)
+        nn.init.zeros_(norm.linear.bias)
+        for gate in (2, 5):  # of video and text, after shift and scale of each
+            nn.init.constant_(norm.linear.bias[gate * width : (gate + 1) * width], _GATE)
 
 
 def write_text_encoder(

@@ -34,7 +34,8 @@ class BaseTraining:
         batch: clips in a step.
         learning_rate: peak of a warm-up and a cosine decay.
         warmup: steps until the peak.
-        variants: recoloured and mirrored versions of each clip.
+        variants: recoloured, mirrored and reversed versions of each clip.
+        context_share: probability that a step's samples come with a context.
         ema: decay of the weights' moving average, which is what the base becomes.
         seed: of everything.
     """
@@ -44,5 +45,6 @@ class BaseTraining:
     learning_rate: float
     warmup: int = 200
     variants: int = 4
+    context_share: float = 0.7
     ema: float = 0.998
     seed: int = 0

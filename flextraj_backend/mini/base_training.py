@@ -1,32 +1,43 @@
-"""Pretrains the mini's image-to-video base on clips, without any control."""
+"""Pretrains the mini's image-to-video base on clips: from the photo alone, and in context.
+
+There is no control here, no ID and no trajectory. `context_transformer` says what the context is for.
+"""
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from diffusers.models.autoencoders.autoencoder_kl_cogvideox import AutoencoderKLCogVideoX
 from diffusers.models.transformers.cogvideox_transformer_3d import CogVideoXTransformer3DModel
+from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 
 from flextraj_backend.atomic_file import atomic_path
 from flextraj_backend.mini.autoencoder_training import as_pixels, encode_mode
 from flextraj_backend.mini.base_settings import BaseTraining
-from flextraj_backend.mini.pictures import VideoPool, recolored
+from flextraj_backend.mini.context_transformer import ContextTransformer, context_latents, in_context
+from flextraj_backend.mini.pictures import VideoPool, turned_clip
+from flextraj_backend.mini.turns import Turn
 from flextraj_backend.models.frame_autoencoder import frame_by_frame
 from flextraj_backend.training.ema import MovingAverage
 from flextraj_backend.training.objectives import noisy_video, velocity_levels, velocity_loss
-from flextraj_backend.training.optimization import learning_rate_factor
+from flextraj_backend.training.optimization import learning_rate_factor, set_learning_rate
 from flextraj_backend.training.train_settings import LearningRateSchedule
 
 LEVELS = 1000
 _TEXT_DROP = 0.2
 _ENCODE_BATCH = 8
+_MAPS = 0.5
+"""Share of the contexts that are source maps."""
+_OWN_UNTIL = 0.06
+_STRANGE_FROM = 0.4
+"""Shares of the training between which contexts change from the video's own colours to others."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,11 +47,17 @@ class LatentPool:
     Attributes:
         videos: (N, F, C, h, w) bfloat16, scaled.
         photos: (N, 1, C, h, w) of their first frames.
+        own_contexts: (N, F, 2C, h, w) bfloat16, the same motions in the same colours, as condition latents.
+        strange_contexts: the same in other colours.
+        source_contexts: the same of the maps of where in the first frame everything comes from.
         texts: (N, tokens, D) embedded prompts; `no_text` (tokens, D) the empty one.
     """
 
     videos: torch.Tensor
     photos: torch.Tensor
+    own_contexts: torch.Tensor
+    strange_contexts: torch.Tensor
+    source_contexts: torch.Tensor
     texts: torch.Tensor
     no_text: torch.Tensor
 
@@ -60,40 +77,68 @@ def encode_pool(
         embed: a prompt to (tokens, D).
     """
     rng = np.random.default_rng([seed, 1])
-    device = next(autoencoder.parameters()).device
-    scale = float(autoencoder.config["scaling_factor"])
-    videos, photos = [], []
+    videos, photos, own_contexts, strange_contexts, source_contexts = [], [], [], [], []
     total = len(pool.videos) * variants
     for variant in range(variants):
         for first in range(0, len(pool.videos), _ENCODE_BATCH):
-            batch = pool.videos[first : first + _ENCODE_BATCH]
-            if variant:
-                batch = np.stack([recolored(video, rng) for video in batch])
-            pixels = as_pixels(batch, device)
-            with torch.autocast(device.type, torch.bfloat16), frame_by_frame(autoencoder):
-                whole = encode_mode(autoencoder, pixels)
-                alone = encode_mode(autoencoder, pixels[:, :, :1])
-            videos.append((scale * whole.float()).transpose(1, 2).to(torch.bfloat16).cpu())
-            photos.append((scale * alone.float()).transpose(1, 2).to(torch.bfloat16).cpu())
-            on_clip(variant * len(pool.videos) + first + len(batch), total)
+            indices = range(first, min(first + _ENCODE_BATCH, len(pool.videos)))
+            turns = [Turn.draw(rng) for _ in indices]
+            drawn = [turned_clip(pool, index, turn, rng) for index, turn in zip(indices, turns, strict=True)]
+            video, photo = _encoded(autoencoder, [clip.video for clip in drawn])
+            videos.append(video)
+            photos.append(photo)
+            own_contexts.append(_context(autoencoder, [clip.own for clip in drawn]))
+            strange_contexts.append(_context(autoencoder, [clip.strange for clip in drawn]))
+            source_contexts.append(_context(autoencoder, [clip.sources for clip in drawn]))
+            on_clip(variant * len(pool.videos) + first + len(drawn), total)
     texts = torch.stack([embed(prompt) for prompt in pool.prompts]).repeat(variants, 1, 1)
-    return LatentPool(torch.cat(videos), torch.cat(photos), texts, embed(""))
+    return LatentPool(
+        torch.cat(videos),
+        torch.cat(photos),
+        torch.cat(own_contexts),
+        torch.cat(strange_contexts),
+        torch.cat(source_contexts),
+        texts,
+        embed(""),
+    )
+
+
+def _context(autoencoder: AutoencoderKLCogVideoX, videos: Sequence[NDArray[np.uint8]]) -> torch.Tensor:
+    """Videos (T, H, W, 3) as condition latents. (B, F, 2C, h, w)"""
+    video, photo = _encoded(autoencoder, videos)
+    return torch.cat((video, torch.cat((photo, torch.zeros_like(video[:, 1:])), dim=1)), dim=2)
+
+
+def _encoded(
+    autoencoder: AutoencoderKLCogVideoX, videos: Sequence[NDArray[np.uint8]]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Scaled latents of B videos (T, H, W, 3) and of their first frames. (B, F, C, h, w), (B, 1, C, h, w)"""
+    device = next(autoencoder.parameters()).device
+    scale = float(autoencoder.config["scaling_factor"])
+    pixels = as_pixels(np.stack(videos), device)
+    with torch.autocast(device.type, torch.bfloat16), frame_by_frame(autoencoder):
+        whole = encode_mode(autoencoder, pixels)
+        alone = encode_mode(autoencoder, pixels[:, :, :1])
+    whole, alone = (
+        (scale * part.float()).transpose(1, 2).to(torch.bfloat16).cpu() for part in (whole, alone)
+    )
+    return whole, alone
 
 
 @dataclass(frozen=True)
 class BaseReport:
-    """Where the training stands."""
+    """Where the training stands: running means of the losses from the photo alone and with a context."""
 
     step: int
     seconds: float
     loss: float
+    context_loss: float
 
 
 def train_base(
     transformer: CogVideoXTransformer3DModel,
     latents: LatentPool,
     alphas_cumprod: torch.Tensor,
-    rotary: Callable[[torch.Tensor], Any],
     settings: BaseTraining,
     state: Path,
     on_report: Callable[[BaseReport], None],
@@ -103,7 +148,8 @@ def train_base(
     """Train in place; the averaged weights are the result. Goes on from `state` where that file exists.
 
     Args:
-        rotary: rotary tables of latents (B, F, C, h, w).
+        transformer: without rotary positions.
+        alphas_cumprod: (1000,) of the scheduler.
         state: safetensors file with weights, average, optimiser and step.
     """
     device = next(transformer.parameters()).device
@@ -111,41 +157,70 @@ def train_base(
     average = MovingAverage(named, settings.ema)
     optimizer = torch.optim.AdamW(named.values(), 1.0, betas=(0.9, 0.95), weight_decay=0.01)
     done = _restore(state, named, average, optimizer) if state.exists() else 0
-    started, smooth = time.perf_counter(), None
-    for step in range(done, settings.steps):
-        loss = _loss(transformer, latents, alphas_cumprod, rotary, settings, step, device)
-        rate = settings.learning_rate * learning_rate_factor(
-            step, settings.steps, settings.warmup, LearningRateSchedule.COSINE
-        )
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(named.values(), 1.0)
-        optimizer.step()
-        average.update()
-        value = loss.item()
-        smooth = value if smooth is None else 0.98 * smooth + 0.02 * value
-        if (step + 1) % every == 0 or step + 1 == settings.steps:
-            on_report(BaseReport(step + 1, time.perf_counter() - started, smooth))
-        if (step + 1) % save_every == 0:
-            _save(state, named, average, optimizer, step + 1)
+    started, smooth = time.perf_counter(), (_RunningMean(), _RunningMean())
+    with in_context(transformer) as model:
+        for step in range(done, settings.steps):
+            with_context = _has_context(settings, step)
+            loss = _loss(model, latents, alphas_cumprod, settings, step, with_context, device)
+            rate = settings.learning_rate * learning_rate_factor(
+                step, settings.steps, settings.warmup, LearningRateSchedule.COSINE
+            )
+            set_learning_rate(optimizer, rate)
+            optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(named.values(), 1.0)
+            optimizer.step()
+            average.update()
+            smooth[with_context].add(loss.item())
+            if (step + 1) % every == 0 or step + 1 == settings.steps:
+                means = [mean.value for mean in smooth]
+                on_report(BaseReport(step + 1, time.perf_counter() - started, *means))
+            if (step + 1) % save_every == 0:
+                _save(state, named, average, optimizer, step + 1)
     with torch.no_grad():
         for name, parameter in named.items():
             parameter.copy_(average.averages[name])
 
 
+def largest_strangeness(settings: BaseTraining, step: int) -> float:
+    """Largest share of other colours in a context: 0 at first, 1 in the end.
+
+    A context that is of no use yet is learned to be ignored, and never looked at again. One in the video's
+    own colours is of use from the start.
+    """
+    return min(max((step / settings.steps - _OWN_UNTIL) / (_STRANGE_FROM - _OWN_UNTIL), 0.0), 1.0)
+
+
+class _RunningMean:
+    """Of the last about 50 values; NaN before the first."""
+
+    def __init__(self) -> None:
+        self.value = float("nan")
+
+    def add(self, value: float) -> None:
+        self.value = value if math.isnan(self.value) else 0.98 * self.value + 0.02 * value
+
+
+def _generator(settings: BaseTraining, step: int) -> torch.Generator:
+    return torch.Generator().manual_seed(settings.seed * 1_000_003 + step)
+
+
+def _has_context(settings: BaseTraining, step: int) -> bool:
+    draw = torch.rand((), generator=_generator(settings, -1 - step))
+    return bool(draw < settings.context_share)
+
+
 def _loss(
-    transformer: CogVideoXTransformer3DModel,
+    transformer: ContextTransformer,
     latents: LatentPool,
     alphas_cumprod: torch.Tensor,
-    rotary: Callable[[torch.Tensor], Any],
     settings: BaseTraining,
     step: int,
+    with_context: bool,
     device: torch.device,
 ) -> torch.Tensor:
     """The loss of a step, a function of the seed and the step alone."""
-    generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + step)
+    generator = _generator(settings, step)
     chosen = torch.randint(len(latents.videos), (settings.batch,), generator=generator)
     clean = latents.videos[chosen].float()
     noise = torch.randn(clean.shape, generator=generator)
@@ -157,13 +232,22 @@ def _loss(
     photos = torch.cat((latents.photos[chosen].float(), torch.zeros_like(clean[:, 1:])), dim=1)
     texts = latents.texts[chosen].clone()
     texts[torch.rand(settings.batch, generator=generator) < _TEXT_DROP] = latents.no_text
+    context = None
+    if with_context:
+        share = largest_strangeness(settings, step) * torch.rand(
+            (settings.batch, 1, 1, 1, 1), generator=generator
+        )
+        own, strange = latents.own_contexts[chosen].float(), latents.strange_contexts[chosen].float()
+        is_map = torch.rand(share.shape, generator=generator) < _MAPS
+        shown = torch.where(is_map, latents.source_contexts[chosen].float(), torch.lerp(own, strange, share))
+        context = context_latents(shown.to(device))
     noisy, photos, clean = noisy.to(device), photos.to(device), clean.to(device)
     with torch.autocast(device.type, torch.bfloat16):
         prediction = transformer(
             hidden_states=torch.cat((noisy, photos), dim=2),
             encoder_hidden_states=texts.to(device),
             timestep=timesteps.to(device),  # pyright: ignore[reportArgumentType] (a tensor is fine)
-            image_rotary_emb=rotary(noisy),
+            condition=context,
             return_dict=False,
         )[0]
     return velocity_loss(prediction.float(), noisy, clean, levels).mean()

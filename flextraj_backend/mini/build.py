@@ -162,7 +162,6 @@ def _make_base(settings: MiniSettings, base: Path, pool: VideoPool, device: torc
         transformer,
         latents,
         pipeline.scheduler.alphas_cumprod.float(),
-        pipeline._rotary_tables,
         training,
         base.with_name("base_training.safetensors"),
         lambda report: log.write("base", report.step, training.steps, asdict(report)),

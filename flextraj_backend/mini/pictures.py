@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import permutations
 from pathlib import Path
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from flextraj_backend.mini.source_maps import SubjectTracks, source_map
+from flextraj_backend.mini.turns import CHANNEL_ORDERS, Turn
+from flextraj_backend.synthesis.shards import read_clip
 from flextraj_backend.training.clip_dataset import ClipDataset
 from flextraj_backend.training.tasks import ControlTask, TaskMixture
 
-CHANNEL_ORDERS = tuple(permutations(range(3)))
+_BLURRED = 0.3
+_SUBJECTS_ALONE = 0.6
+"""Probabilities of a context's kinds."""
 _CONDITION_SHARE = 0.4
 """Of the excerpts that show a conditioning video."""
 _TASKS = TaskMixture(
@@ -27,11 +32,15 @@ class VideoPool:
 
     Attributes:
         videos: (N, T, H, W, 3) uint8.
+        segments: (N, T, H, W) uint8, their masks.
+        tracks: how the points of their subjects move, N times.
         conditions: (M, T, H, W, 3) uint8, ID videos and colour videos.
         prompts: N texts.
     """
 
     videos: NDArray[np.uint8]
+    segments: NDArray[np.uint8]
+    tracks: tuple[SubjectTracks, ...]
     conditions: NDArray[np.uint8]
     prompts: tuple[str, ...]
 
@@ -43,29 +52,65 @@ class VideoPool:
                 drawn[index] = _excerpt(self.conditions[rng.integers(len(self.conditions))], frames, rng)
             else:
                 video = self.videos[rng.integers(len(self.videos))]
-                drawn[index] = recolored(_excerpt(video, frames, rng), rng)
+                drawn[index] = _excerpt(video, frames, rng)[..., CHANNEL_ORDERS[rng.integers(6)]]
         return drawn
 
 
 def load_pool(folder: Path, keys: Sequence[str], seed: int) -> VideoPool:
     """Read clips and render one ID video and one colour video of each."""
     dataset = ClipDataset(folder, keys, seed)
-    videos, conditions, prompts = [], [], []
-    for index in range(len(dataset)):
+    videos, segments, tracks, conditions, prompts = [], [], [], [], []
+    for index, key in enumerate(keys):
         sample = dataset.sample(0, index, _TASKS)
         videos.append(sample.video)
+        clip = read_clip(folder, key)
+        segments.append(clip.segments)
+        tracks.append(SubjectTracks.of(clip))
         prompts.append(sample.prompt)
         conditions.append(sample.conditioning.ids)
         if sample.conditioning.color.any():
             conditions.append(sample.conditioning.color)
-    return VideoPool(np.stack(videos), np.stack(conditions), tuple(prompts))
+    return VideoPool(
+        np.stack(videos), np.stack(segments), tuple(tracks), np.stack(conditions), tuple(prompts)
+    )
 
 
-def recolored(video: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Permute the colour channels and mirror at random: other colours and directions of the same motion."""
-    order = CHANNEL_ORDERS[rng.integers(len(CHANNEL_ORDERS))]
-    turned = video[..., order]
-    return turned[:, :, ::-1] if rng.random() < 0.5 else turned
+@dataclass(frozen=True, eq=False)
+class TurnedClip:
+    """A clip in other colours and another direction, and its contexts; (T, H, W, 3) uint8 each.
+
+    Attributes:
+        video: what the base learns to make.
+        own, strange: the same motion in the video's own colours and in others, mostly of its subjects alone.
+        sources: where in the first frame the subjects' pixels come from, see `source_map`.
+    """
+
+    video: NDArray[np.uint8]
+    own: NDArray[np.uint8]
+    strange: NDArray[np.uint8]
+    sources: NDArray[np.uint8]
+
+
+def turned_clip(pool: VideoPool, index: int, turn: Turn, rng: np.random.Generator) -> TurnedClip:
+    """Turn a clip of the pool and draw its contexts."""
+    video, segments = turn.video(pool.videos[index]), turn.masks(pool.segments[index])
+    strange = _palette(video, rng)
+    if rng.random() < _BLURRED:
+        width = float(rng.uniform(0.5, 1.5))
+        strange = np.stack([cv2.GaussianBlur(frame, (0, 0), width) for frame in strange])
+    own = video
+    if rng.random() < _SUBJECTS_ALONE:
+        shown = (segments > 0)[..., None].astype(np.uint8)
+        own, strange = own * shown, strange * shown
+    return TurnedClip(video, own, strange, source_map(pool.tracks[index].turned(turn), segments))
+
+
+def _palette(video: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Other colours: each channel a wave over a random direction of the old ones. (T, H, W, 3) uint8"""
+    directions = rng.standard_normal((3, 3))
+    directions /= np.linalg.norm(directions, axis=0)
+    phase = video.astype(np.float32) / 255 @ (rng.uniform(0.6, 1.6, 3) * directions) + rng.random(3)
+    return np.round(127.5 + 127.5 * np.sin(2 * np.pi * phase)).astype(np.uint8)
 
 
 def _excerpt(video: NDArray[np.uint8], frames: int, rng: np.random.Generator) -> NDArray[np.uint8]:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from diffusers.models.transformers.cogvideox_transformer_3d import CogVideoXTransformer3DModel
 
 from blender_addon.core.errors import RequestError
 from flextraj_backend.mini.autoencoder import build_autoencoder, fix_posterior
@@ -21,9 +22,12 @@ from flextraj_backend.mini.autoencoder_training import (
 )
 from flextraj_backend.mini.base_folder import build_transformer
 from flextraj_backend.mini.base_settings import BaseTraining, TransformerSettings
-from flextraj_backend.mini.base_training import BaseReport, LatentPool, train_base
-from flextraj_backend.mini.pictures import VideoPool
+from flextraj_backend.mini.base_training import BaseReport, LatentPool, largest_strangeness, train_base
+from flextraj_backend.mini.context_transformer import ContextTransformer, context_latents, in_context
+from flextraj_backend.mini.pictures import VideoPool, turned_clip
 from flextraj_backend.mini.settings import read_settings
+from flextraj_backend.mini.source_maps import SubjectTracks
+from flextraj_backend.mini.turns import Turn
 from flextraj_backend.models.frame_autoencoder import frame_by_frame, sees_frames_alone
 
 WIDTH, HEIGHT, FRAMES = 32, 16, 3
@@ -48,6 +52,28 @@ def bright_videos(count: int, seed: int) -> np.ndarray:
     return videos
 
 
+def square_masks(videos: np.ndarray) -> np.ndarray:
+    """Where the squares of `bright_videos` are. (count, T, H, W) uint8"""
+    return (videos != videos[:, :, :1, :1]).any(axis=-1).astype(np.uint8)
+
+
+def square_tracks(masks: np.ndarray) -> SubjectTracks:
+    """Four points of a clip's square, which moves by three pixels a frame."""
+    left = np.nonzero(masks[0].any(axis=0))[0][0]
+    corners = np.array([(left + x, 4 + y) for x in (1, 7) for y in (1, 7)], np.float32)
+    places = corners + np.arange(FRAMES, dtype=np.float32)[:, None, None] * (3, 0)
+    return SubjectTracks(
+        (places / (WIDTH, HEIGHT)).astype(np.float32), np.ones((FRAMES, 4), bool), np.ones(4, np.uint8)
+    )
+
+
+def video_pool(clips: int, conditions: int, seed: int) -> VideoPool:
+    videos = bright_videos(clips, seed)
+    masks = square_masks(videos)
+    tracks = tuple(square_tracks(mask) for mask in masks)
+    return VideoPool(videos, masks, tracks, bright_videos(conditions, seed + 1), ("a square slides",) * clips)
+
+
 def test_frame_by_frame_changes_no_number_of_the_autoencoder() -> None:
     model = small_autoencoder()
     pixels = as_pixels(bright_videos(2, 1), torch.device("cpu"))
@@ -70,8 +96,8 @@ def test_an_autoencoder_that_looks_back_in_time_is_not_taken_for_one_that_does_n
 
 def test_the_autoencoder_learns_colours_within_a_few_dozen_steps() -> None:
     model, reports = small_autoencoder(), list[AutoencoderReport]()
-    pool = VideoPool(bright_videos(24, 2), bright_videos(8, 3), ())
-    held_out = VideoPool(bright_videos(4, 4), bright_videos(4, 5), ())
+    pool = video_pool(24, 8, seed=2)
+    held_out = video_pool(4, 4, seed=4)
     settings = AutoencoderTraining(steps=150, batch=8, frames=1, learning_rate=3e-3)
     train_autoencoder(model, pool, held_out, settings, reports.append, every=50)
     spread = as_pixels(held_out.videos, torch.device("cpu")).var().item()
@@ -95,7 +121,8 @@ def tiny_latents() -> LatentPool:
     generator = torch.Generator().manual_seed(0)
     videos = torch.randn((6, FRAMES, 8, 8, 16), generator=generator).bfloat16()
     texts = torch.randn((6, 4, 64), generator=generator)
-    return LatentPool(videos, videos[:, :1], texts, texts[0])
+    contexts = torch.cat((videos, videos), dim=2)
+    return LatentPool(videos, videos[:, :1], contexts, contexts.flip(2), contexts.flip(1), texts, texts[0])
 
 
 class Interruption(Exception):
@@ -115,7 +142,6 @@ def train_tiny_base(state: Path, stop_after: int = 6) -> dict[str, torch.Tensor]
         transformer,
         tiny_latents(),
         torch.linspace(0.999, 0, 1000),
-        lambda _: _rotary(),
         BaseTraining(steps=6, batch=3, learning_rate=1e-3, warmup=2),
         state,
         break_off,
@@ -125,18 +151,76 @@ def train_tiny_base(state: Path, stop_after: int = 6) -> dict[str, torch.Tensor]
     return dict(transformer.state_dict())
 
 
-def _rotary() -> Any:
-    from diffusers.models.embeddings import get_3d_rotary_pos_embed
-
-    return get_3d_rotary_pos_embed(16, ((0, 0), (4, 8)), (4, 8), FRAMES)
-
-
 def test_a_base_whose_training_was_interrupted_becomes_the_very_same(tmp_path: Path) -> None:
     whole = train_tiny_base(tmp_path / "whole.safetensors")
     with pytest.raises(Interruption):
         train_tiny_base(tmp_path / "parts.safetensors", stop_after=3)
     resumed = train_tiny_base(tmp_path / "parts.safetensors")
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+def test_a_base_pretrained_in_context_runs_as_the_stock_transformer(tmp_path: Path) -> None:
+    weights = train_tiny_base(tmp_path / "state.safetensors")
+    stock: Any = build_transformer(TINY, small_autoencoder(), FRAMES, WIDTH, HEIGHT)
+    names = set(stock.state_dict())
+    with in_context(stock) as model:
+        assert isinstance(model, ContextTransformer)
+    assert type(stock) is CogVideoXTransformer3DModel
+    assert set(weights) == names == set(stock.state_dict())
+    latents = tiny_latents()
+    inputs = torch.cat((latents.videos, latents.videos), dim=2).float()
+    with torch.no_grad():
+        sample = stock(inputs, latents.texts, torch.zeros(6), return_dict=False)[0]
+    assert sample.shape == latents.videos.shape
+
+
+def test_the_base_sees_the_context_it_is_given() -> None:
+    torch.manual_seed(0)
+    transformer: Any = build_transformer(TINY, small_autoencoder(), FRAMES, WIDTH, HEIGHT)
+    torch.nn.init.normal_(transformer.proj_out.weight, std=0.1)
+    latents = tiny_latents()
+    inputs = torch.cat((latents.videos, latents.videos), dim=2).float()
+    with in_context(transformer) as model, torch.no_grad():
+        alone, first, second = (
+            model(inputs, latents.texts, torch.zeros(6), condition=context, return_dict=False)[0]
+            for context in (
+                None,
+                context_latents(latents.own_contexts.float()),
+                context_latents(latents.strange_contexts.float()),
+            )
+        )
+    assert not torch.allclose(alone, first, atol=1e-4)
+    assert not torch.allclose(first, second, atol=1e-4)
+
+
+def test_contexts_show_the_clips_motion_first_in_its_own_colours_then_in_others() -> None:
+    settings = BaseTraining(steps=100, batch=1, learning_rate=1.0)
+    shares = [largest_strangeness(settings, step) for step in range(100)]
+    assert shares[0] == 0 and shares[-1] == 1 and shares == sorted(shares)
+    pool = video_pool(1, 1, seed=3)
+    subjects = pool.segments[0] > 0
+    still = Turn(mirrored=False, reversed_in_time=False, channels=(0, 1, 2))
+    clips = [turned_clip(pool, 0, still, np.random.default_rng(seed)) for seed in range(20)]
+    assert all(np.array_equal(clip.own[subjects], pool.videos[0][subjects]) for clip in clips)
+    assert all(not np.array_equal(clip.strange[subjects], pool.videos[0][subjects]) for clip in clips)
+    alone = [not clip.own[~subjects].any() for clip in clips]
+    assert any(alone) and not all(alone)
+    for clip, is_alone in zip(clips, alone, strict=True):
+        assert is_alone == (not clip.strange[~subjects].any())
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+@pytest.mark.parametrize("backwards", [False, True])
+def test_source_maps_say_where_in_the_photo_each_pixel_comes_from(mirrored: bool, backwards: bool) -> None:
+    pool = video_pool(3, 1, seed=5)
+    turn = Turn(mirrored=mirrored, reversed_in_time=backwards, channels=(2, 0, 1))
+    for index in range(3):
+        clip = turned_clip(pool, index, turn, np.random.default_rng(index))
+        shown = turn.masks(pool.segments[index]) > 0
+        assert np.array_equal(clip.sources[..., 2] == 255, shown)
+        for frame, row, column in np.argwhere(shown):
+            x, y = clip.sources[frame, row, column, :2] / 255.0 * (WIDTH, HEIGHT)
+            assert np.array_equal(clip.video[0, int(y), int(x)], clip.video[frame, row, column])
 
 
 def test_both_sizes_of_the_bundled_configuration_can_be_read() -> None:
