@@ -10,7 +10,7 @@ from diffusers.schedulers.scheduling_dpm_cogvideox import CogVideoXDPMScheduler
 
 from blender_addon.core.errors import ErrorCode, RequestError
 from blender_addon.core.model_options import CachePlace, CacheStorage
-from flextraj_backend.models.backbone import Backbone
+from flextraj_backend.models.backbone import Backbone, has_added_positions
 from flextraj_backend.models.cogvideox_transformer import FlexTrajCogVideoXTransformer
 from flextraj_backend.models.condition import ConditionLatents
 from flextraj_backend.models.condition_latents import cogvideox_condition_latents, condition_generator
@@ -42,7 +42,7 @@ class FlexTrajCogVideoXPipeline(  # pyright: ignore[reportIncompatibleMethodOver
 
     def check_shape(self, shape: ClipShape) -> None:
         config = self.transformer.config
-        if not config.use_learned_positional_embeddings:
+        if not has_added_positions(config):
             return
         width = config.sample_width * self.vae_scale_factor_spatial
         height = config.sample_height * self.vae_scale_factor_spatial

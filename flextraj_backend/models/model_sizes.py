@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from blender_addon.core.errors import ErrorCode, FlexTrajError
-from flextraj_backend.models.backbone import Backbone, TokenGrid
+from flextraj_backend.models.backbone import Backbone, TokenGrid, has_added_positions
 from flextraj_backend.models.base_model import TEXT_ENCODER, TRANSFORMER, VAE, BaseModel
 from flextraj_backend.models.real_configs import RELEASED, TransformerShape
 from flextraj_backend.models.safetensors_header import SafetensorsHeader
@@ -105,9 +105,9 @@ class ModelSizes:
 
     @property
     def fixed_size(self) -> tuple[int, int] | None:
-        """(height, width) in pixels where learned positions allow no other."""
+        """(height, width) in pixels where positions that are added to the tokens allow no other."""
         config = self.transformer_config
-        if not config.get("use_learned_positional_embeddings"):
+        if self.backbone is not Backbone.COGVIDEOX or not has_added_positions(config):
             return None
         scale = self.spatial_compression
         return scale * config["sample_height"], scale * config["sample_width"]

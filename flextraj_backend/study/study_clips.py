@@ -10,7 +10,7 @@ from typing import Any
 
 from blender_addon.core.errors import ErrorCode, RequestError
 from flextraj_backend.mini.settings import MiniSettings, read_settings
-from flextraj_backend.models.backbone import Backbone
+from flextraj_backend.models.backbone import Backbone, has_added_positions
 from flextraj_backend.models.base_model import TRANSFORMER, VAE, read_base_model
 from flextraj_backend.study.study_settings import StudySettings
 from flextraj_backend.synthesis.clip_maker import BLENDER_MAKER
@@ -87,14 +87,14 @@ def mini_of_raster(height: int, width: int) -> MiniSettings:
 
 
 def fixed_raster(folder: Path) -> tuple[int, int, int] | None:
-    """Frames, height and width that a CogVideoX with learned positions was made for; None for others."""
+    """Frames, height and width that a CogVideoX with added positions was made for; None for others."""
     from flextraj_backend.models.checkpoint_layout import base_shape
 
     if base_shape(folder).backbone is not Backbone.COGVIDEOX:
         return None
     configs = read_base_model(folder, Backbone.COGVIDEOX).configs
     transformer: Any = configs[TRANSFORMER]
-    if not transformer.get("use_learned_positional_embeddings"):
+    if not has_added_positions(transformer):
         return None
     scale = 2 ** (len(configs[VAE]["block_out_channels"]) - 1)
     return (

@@ -43,7 +43,7 @@ def installed_mini() -> InstalledModel:
         raise damaged(location, error) from error
     if model.sizes.fixed_size is None:
         raise FlexTrajError(
-            f"The mini model does not say its size (it has no learned positions): {_make_it('to make one')}.",
+            f"The mini model does not say its size (it has rotary positions): {_make_it('to make one')}.",
             ErrorCode.WEIGHTS,
         )
     return model
