@@ -330,8 +330,9 @@ def library_motion(path: str, number: int) -> BodyMotion:
         data = rig.animation_data_create()
         assert data is not None
         data.action = found  # pyright: ignore[reportAttributeAccessIssue]
-        if data.action_slot is None and found.slots:  # pyright: ignore
-            data.action_slot = found.slots[0]  # pyright: ignore
+        slots = getattr(found, "slots", ())  # Blender 4.4 and later
+        if slots and data.action_slot is None:  # pyright: ignore[reportAttributeAccessIssue]
+            data.action_slot = slots[0]  # pyright: ignore[reportAttributeAccessIssue]
         for track in list(data.nla_tracks):
             data.nla_tracks.remove(track)
         rate = scene.render.fps / scene.render.fps_base  # the importers set it to the file's

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -146,10 +149,25 @@ def write_textured_body(path: Path, picture: np.ndarray, image_file: Path | None
     material.node_tree.links.new(node.outputs["Color"], shader.inputs["Base Color"])
     body.data.materials.append(material)
     if path.suffix == ".glb":
-        bpy.ops.export_scene.gltf(filepath=str(path), export_animations=False)
+        export_glb(path)
     else:
         bpy.ops.export_scene.fbx(filepath=str(path), bake_anim=False, path_mode="ABSOLUTE")
     bpy.ops.wm.read_factory_settings(use_empty=True)
+
+
+def export_glb(path: Path) -> None:
+    """Export in a process of its own: after a glTF export, Blender's module may hang at interpreter exit."""
+    code = (
+        "import os, sys, bpy\n"
+        "blend, path = sys.argv[1:]\n"
+        "bpy.ops.wm.open_mainfile(filepath=blend)\n"
+        "bpy.ops.export_scene.gltf(filepath=path, export_animations=False)\n"
+        "os._exit(0)\n"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        blend = Path(folder) / "character.blend"
+        bpy.ops.wm.save_as_mainfile(filepath=str(blend))
+        subprocess.run([sys.executable, "-c", code, str(blend), str(path)], check=True, capture_output=True)
 
 
 RED_AND_GREEN = np.zeros((32, 32, 3), np.uint8)

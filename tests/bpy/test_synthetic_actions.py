@@ -56,7 +56,7 @@ def _curves(character: Character) -> dict[tuple[str, int], np.ndarray]:
     animation: Any = character.pivot.animation_data
     return {
         (curve.data_path, curve.array_index): np.array([key.co[1] for key in curve.keyframe_points])
-        for curve in animation_curves(animation.action, animation.action_slot)
+        for curve in animation_curves(animation.action, getattr(animation, "action_slot", None))
     }
 
 
