@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from blender_addon.core.errors import RequestError
 
 if TYPE_CHECKING:
-    from flextraj_backend.training.trainer import StepReport
+    from flextraj_backend.training.train_reports import StepReport
 
 NAME = "train"
 _SPEED_WINDOW = 20

@@ -15,6 +15,9 @@ from flextraj_backend.mini.autoencoder import fix_posterior, match_scale
 from flextraj_backend.mini.autoencoder_settings import AutoencoderTraining
 from flextraj_backend.mini.pictures import VideoPool
 from flextraj_backend.models.frame_autoencoder import frame_by_frame
+from flextraj_backend.training.optimization import learning_rate_factor, set_learning_rate
+from flextraj_backend.training.train_settings import LearningRateSchedule
+from flextraj_backend.training.video_codec import pixels_of
 
 _LATENT_NOISE = 0.05
 """Of the latents while training: the decoder must bear what the denoiser leaves."""
@@ -62,15 +65,15 @@ def _train(
     generator = torch.Generator().manual_seed(settings.seed)
     device = next(model.parameters()).device
     first = pool.draw(rng, settings.batch, settings.frames)
-    match_scale(model, as_pixels(first, device))
+    match_scale(model, pixels_of(first).to(device))
     optimizer = torch.optim.AdamW(
         model.parameters(), settings.learning_rate, betas=(0.9, 0.99), weight_decay=1e-4
     )
     started = time.perf_counter()
     for step in range(1, settings.steps + 1):
-        pixels = as_pixels(pool.draw(rng, settings.batch, settings.frames), device)  # (B, 3, T, H, W)
-        for group in optimizer.param_groups:
-            group["lr"] = settings.learning_rate * _rate(step, settings.steps)
+        pixels = pixels_of(pool.draw(rng, settings.batch, settings.frames)).to(device)  # (B, 3, T, H, W)
+        factor = learning_rate_factor(step - 1, settings.steps, _WARMUP, LearningRateSchedule.COSINE)
+        set_learning_rate(optimizer, settings.learning_rate * factor)
         with torch.autocast(device.type, precision):
             latents = encode_mode(model, pixels)
             noise = torch.randn(latents.shape, generator=generator).to(device)
@@ -93,11 +96,6 @@ def _train(
             )
 
 
-def as_pixels(videos: NDArray[np.uint8], device: torch.device) -> torch.Tensor:
-    """(B, T, H, W, 3) uint8 to (B, 3, T, H, W) float32 in -1..1."""
-    return torch.from_numpy(videos).to(device).permute(0, 4, 1, 2, 3).float() / 127.5 - 1
-
-
 def encode_mode(model: AutoencoderKLCogVideoX, pixels: torch.Tensor) -> torch.Tensor:
     """The posterior's mode, unscaled. (B, 3, T, H, W) to (B, C, T, h, w)"""
     return model.encode(pixels).latent_dist.mode()  # pyright: ignore[reportAttributeAccessIssue]
@@ -106,10 +104,6 @@ def encode_mode(model: AutoencoderKLCogVideoX, pixels: torch.Tensor) -> torch.Te
 def decode(model: AutoencoderKLCogVideoX, latents: torch.Tensor) -> torch.Tensor:
     """(B, C, T, h, w), unscaled, to (B, 3, T, H, W)."""
     return model.decode(latents).sample  # pyright: ignore[reportAttributeAccessIssue, reportReturnType]
-
-
-def _rate(step: int, steps: int) -> float:
-    return min(1.0, step / _WARMUP) * max(0.02, 0.5 + 0.5 * float(np.cos(np.pi * step / steps)))
 
 
 def _loss(decoded: torch.Tensor, pixels: torch.Tensor, latents: torch.Tensor) -> torch.Tensor:
@@ -127,7 +121,7 @@ def _error(
 ) -> float:
     errors = []
     for first in range(0, len(videos), 4):
-        pixels = as_pixels(videos[first : first + 4, ::4], device)
+        pixels = pixels_of(videos[first : first + 4, ::4]).to(device)
         with torch.autocast(device.type, precision):
             decoded = decode(model, encode_mode(model, pixels)).float()
         errors.append((decoded - pixels).square().mean(dim=(1, 2, 3, 4)))
@@ -139,5 +133,5 @@ def _set_scale(
     model: AutoencoderKLCogVideoX, held_out: VideoPool, device: torch.device, precision: torch.dtype
 ) -> None:
     with torch.autocast(device.type, precision):
-        latents = encode_mode(model, as_pixels(held_out.videos, device)).float()
+        latents = encode_mode(model, pixels_of(held_out.videos).to(device)).float()
     model.register_to_config(scaling_factor=float(1 / latents.std()))

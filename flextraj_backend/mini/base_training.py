@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 
 from flextraj_backend.atomic_file import atomic_path
-from flextraj_backend.mini.autoencoder_training import as_pixels, encode_mode
+from flextraj_backend.mini.autoencoder_training import encode_mode
 from flextraj_backend.mini.base_settings import BaseTraining
 from flextraj_backend.mini.context_transformer import ContextTransformer, context_latents, in_context
 from flextraj_backend.mini.pictures import VideoPool, turned_clip
@@ -29,12 +29,16 @@ from flextraj_backend.training.ema import MovingAverage
 from flextraj_backend.training.objectives import noisy_video, velocity_levels, velocity_loss
 from flextraj_backend.training.optimization import learning_rate_factor, set_learning_rate
 from flextraj_backend.training.train_settings import LearningRateSchedule
+from flextraj_backend.training.video_codec import pixels_of
 
 LEVELS = 1000
 _TEXT_DROP = 0.2
 _ENCODE_BATCH = 8
-_MAPS = 0.5
-"""Share of the contexts that are source maps."""
+_MAPS = 0.25
+_BARE = 0.1
+"""Shares of the contexts that are source maps, and that hold nothing but codes."""
+_CODED = 0.5
+"""Share of the other contexts with codes over them, as an ID video lies over the colour video."""
 _OWN_UNTIL = 0.06
 _STRANGE_FROM = 0.4
 """Shares of the training between which contexts change from the video's own colours to others."""
@@ -50,6 +54,7 @@ class LatentPool:
         own_contexts: (N, F, 2C, h, w) bfloat16, the same motions in the same colours, as condition latents.
         strange_contexts: the same in other colours.
         source_contexts: the same of the maps of where in the first frame everything comes from.
+        code_contexts: the same of these maps in codes drawn at random.
         texts: (N, tokens, D) embedded prompts; `no_text` (tokens, D) the empty one.
     """
 
@@ -58,6 +63,7 @@ class LatentPool:
     own_contexts: torch.Tensor
     strange_contexts: torch.Tensor
     source_contexts: torch.Tensor
+    code_contexts: torch.Tensor
     texts: torch.Tensor
     no_text: torch.Tensor
 
@@ -77,7 +83,7 @@ def encode_pool(
         embed: a prompt to (tokens, D).
     """
     rng = np.random.default_rng([seed, 1])
-    videos, photos, own_contexts, strange_contexts, source_contexts = [], [], [], [], []
+    videos, photos, own_contexts, strange_contexts, source_contexts, code_contexts = [], [], [], [], [], []
     total = len(pool.videos) * variants
     for variant in range(variants):
         for first in range(0, len(pool.videos), _ENCODE_BATCH):
@@ -90,6 +96,7 @@ def encode_pool(
             own_contexts.append(_context(autoencoder, [clip.own for clip in drawn]))
             strange_contexts.append(_context(autoencoder, [clip.strange for clip in drawn]))
             source_contexts.append(_context(autoencoder, [clip.sources for clip in drawn]))
+            code_contexts.append(_context(autoencoder, [clip.codes for clip in drawn]))
             on_clip(variant * len(pool.videos) + first + len(drawn), total)
     texts = torch.stack([embed(prompt) for prompt in pool.prompts]).repeat(variants, 1, 1)
     return LatentPool(
@@ -98,6 +105,7 @@ def encode_pool(
         torch.cat(own_contexts),
         torch.cat(strange_contexts),
         torch.cat(source_contexts),
+        torch.cat(code_contexts),
         texts,
         embed(""),
     )
@@ -115,7 +123,7 @@ def _encoded(
     """Scaled latents of B videos (T, H, W, 3) and of their first frames. (B, F, C, h, w), (B, 1, C, h, w)"""
     device = next(autoencoder.parameters()).device
     scale = float(autoencoder.config["scaling_factor"])
-    pixels = as_pixels(np.stack(videos), device)
+    pixels = pixels_of(np.stack(videos)).to(device)
     with torch.autocast(device.type, torch.bfloat16), frame_by_frame(autoencoder):
         whole = encode_mode(autoencoder, pixels)
         alone = encode_mode(autoencoder, pixels[:, :, :1])
@@ -238,9 +246,12 @@ def _loss(
             (settings.batch, 1, 1, 1, 1), generator=generator
         )
         own, strange = latents.own_contexts[chosen].float(), latents.strange_contexts[chosen].float()
-        is_map = torch.rand(share.shape, generator=generator) < _MAPS
+        kind = torch.rand(share.shape, generator=generator)
+        is_bare, is_map = kind < _BARE, kind < _BARE + _MAPS
         shown = torch.where(is_map, latents.source_contexts[chosen].float(), torch.lerp(own, strange, share))
-        context = context_latents(shown.to(device))
+        is_coded = torch.rand(share.shape, generator=generator) < _CODED
+        codes = latents.code_contexts[chosen].float() * (is_bare | is_coded)
+        context = context_latents((shown * ~is_bare + codes).to(device))
     noisy, photos, clean = noisy.to(device), photos.to(device), clean.to(device)
     with torch.autocast(device.type, torch.bfloat16):
         prediction = transformer(

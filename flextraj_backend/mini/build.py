@@ -32,8 +32,9 @@ from flextraj_backend.synthesis.pipeline import synthesize
 from flextraj_backend.synthesis.run_reports import Reporter
 from flextraj_backend.synthesis.shards import dataset_keys
 from flextraj_backend.synthesis.stop_signals import stopping_on_signals
-from flextraj_backend.training.train_settings import TrainPrecision, TrainSettings
-from flextraj_backend.training.trainer import StepReport, train
+from flextraj_backend.training.train_reports import StepReport
+from flextraj_backend.training.train_settings import LearningRateSchedule, TrainPrecision, TrainSettings
+from flextraj_backend.training.trainer import train
 
 HELD_OUT = 16
 """Clips at the start of the set that autoencoder and base never see."""
@@ -190,7 +191,9 @@ def _make_control(settings: MiniSettings, clips: Path, base: Path, run: Path, lo
             learning_rate=control.learning_rate,
             ema=control.ema,
             precision=TrainPrecision(settings.precision),
+            schedule=LearningRateSchedule.COSINE,
             image_noise=False,
+            image_dropout=0.0,
             condition_variants=control.condition_variants,
             encode_batch=8,
             validation_clips=control.validation_clips,

@@ -18,6 +18,7 @@ from flextraj_backend.training.tasks import ControlTask, TaskMixture
 
 _BLURRED = 0.3
 _SUBJECTS_ALONE = 0.6
+_TONED = 0.6
 """Probabilities of a context's kinds."""
 _CONDITION_SHARE = 0.4
 """Of the excerpts that show a conditioning video."""
@@ -81,20 +82,23 @@ class TurnedClip:
 
     Attributes:
         video: what the base learns to make.
-        own, strange: the same motion in the video's own colours and in others, mostly of its subjects alone.
+        own, strange: the same motion in the video's own colours and in others, mostly of its subjects alone;
+            the others are mostly as in another light.
         sources: where in the first frame the subjects' pixels come from, see `source_map`.
+        codes: the same, every place in the first frame as a colour drawn at random.
     """
 
     video: NDArray[np.uint8]
     own: NDArray[np.uint8]
     strange: NDArray[np.uint8]
     sources: NDArray[np.uint8]
+    codes: NDArray[np.uint8]
 
 
 def turned_clip(pool: VideoPool, index: int, turn: Turn, rng: np.random.Generator) -> TurnedClip:
     """Turn a clip of the pool and draw its contexts."""
     video, segments = turn.video(pool.videos[index]), turn.masks(pool.segments[index])
-    strange = _palette(video, rng)
+    strange = (_tone if rng.random() < _TONED else _palette)(video, rng)
     if rng.random() < _BLURRED:
         width = float(rng.uniform(0.5, 1.5))
         strange = np.stack([cv2.GaussianBlur(frame, (0, 0), width) for frame in strange])
@@ -102,7 +106,28 @@ def turned_clip(pool: VideoPool, index: int, turn: Turn, rng: np.random.Generato
     if rng.random() < _SUBJECTS_ALONE:
         shown = (segments > 0)[..., None].astype(np.uint8)
         own, strange = own * shown, strange * shown
-    return TurnedClip(video, own, strange, source_map(pool.tracks[index].turned(turn), segments))
+    sources = source_map(pool.tracks[index].turned(turn), segments)
+    return TurnedClip(video, own, strange, sources, _codes(sources, rng))
+
+
+def _tone(video: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Brighter or darker, softer or harder, tinted. (T, H, W, 3) uint8"""
+    gain = rng.uniform(0.6, 1.6) * rng.uniform(0.85, 1.15, 3)
+    levels = np.arange(256, dtype=np.float32)[:, None] / 255  # (256, 1)
+    curves = np.round(255 * np.clip(gain * levels ** rng.uniform(0.6, 1.6), 0, 1)).astype(
+        np.uint8
+    )  # (256, 3)
+    return np.stack([curves[video[..., channel], channel] for channel in range(3)], axis=3)
+
+
+def _codes(sources: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    """A source map whose places are coded by chance, on a grid of one cell a pixel. (T, H, W, 3) uint8"""
+    height, width = sources.shape[1:3]
+    table = rng.integers(256, size=(height, width, 3), dtype=np.uint8)
+    table[..., 0] = rng.integers(128, 256)
+    columns = np.minimum(sources[..., 0].astype(int) * width // 255, width - 1)
+    rows = np.minimum(sources[..., 1].astype(int) * height // 255, height - 1)
+    return np.where(sources[..., 2:] > 0, table[rows, columns][..., rng.permutation(3)], 0).astype(np.uint8)
 
 
 def _palette(video: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:

@@ -32,7 +32,7 @@ from flextraj_backend.study.study_clips import held_out_store
 from flextraj_backend.study.study_settings import RUNS, StudySettings
 from flextraj_backend.study.variants import Baseline, Variant
 from flextraj_backend.synthesis.record_json import to_json
-from flextraj_backend.training.trainer import StepReport
+from flextraj_backend.training.train_reports import StepReport
 
 SCORES = "scores.json"
 _PACKAGES = ("torch", "diffusers", "transformers", "peft", "numpy", "opencv-python-headless")

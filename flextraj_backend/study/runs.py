@@ -14,7 +14,8 @@ from flextraj_backend.study.study_settings import StudySettings
 from flextraj_backend.study.variants import Variant
 from flextraj_backend.training.run_folder import SETTINGS_FILE, check_same
 from flextraj_backend.training.train_logs import read_log
-from flextraj_backend.training.trainer import CONTROL_NAME, OnStep, train
+from flextraj_backend.training.train_reports import OnStep
+from flextraj_backend.training.trainer import CONTROL_NAME, train
 
 _LAST = 50
 """Steps that the last loss is a mean of."""

@@ -1,6 +1,6 @@
 """The curriculum: which tasks are trained when, for how long and how fast (paper, section 3.3).
 
-A curriculum is a TOML file; `annealing`, `random_mix` and `sparse_to_dense` are bundled.
+A curriculum is a TOML file; `annealing`, `annealing_small`, `random_mix` and `sparse_to_dense` are bundled.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 from blender_addon.core.errors import ErrorCode, FlexTrajError
 from flextraj_backend.training.tasks import TaskMixture
 
-BUNDLED = ("annealing", "random_mix", "sparse_to_dense")
+BUNDLED = ("annealing", "annealing_small", "random_mix", "sparse_to_dense")
 
 
 class CurriculumError(FlexTrajError):

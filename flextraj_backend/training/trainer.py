@@ -5,9 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +42,7 @@ from flextraj_backend.training.sampled_videos import VideoSampler, mean_scores, 
 from flextraj_backend.training.sharding import assign, placed_as, whole
 from flextraj_backend.training.tasks import ControlTask
 from flextraj_backend.training.train_logs import TrainLog
+from flextraj_backend.training.train_reports import OnNote, OnStep, StepReport, TrainResult
 from flextraj_backend.training.train_settings import TrainSettings
 from flextraj_backend.training.validation import Validation, ValidationLoss
 
@@ -52,44 +51,6 @@ MOST_SKIPPED = 10
 CONTROL_NAME = "control.safetensors"
 _STEP_STREAM = (1 << 60) + 1
 """Stands for a sample's place in the seeds of what a whole step draws."""
-
-
-@dataclass(frozen=True)
-class StepReport:
-    """A step that was done.
-
-    Attributes:
-        step: from 1.
-        total: steps of the run, at most.
-        seconds: the step took.
-    """
-
-    step: int
-    total: int
-    loss: float
-    stage: str
-    seconds: float
-
-
-OnStep = Callable[[StepReport], None]
-OnNote = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class TrainResult:
-    """A run that is over.
-
-    Attributes:
-        control: the trained control, in the authors' format.
-        losses: of the steps of this call.
-        validation: the last validation loss of each task.
-    """
-
-    run: Path
-    control: Path
-    steps: int
-    losses: tuple[float, ...]
-    validation: dict[str, float]
 
 
 def train(

@@ -15,7 +15,6 @@ from flextraj_backend.mini.autoencoder import build_autoencoder, fix_posterior
 from flextraj_backend.mini.autoencoder_settings import AutoencoderSettings, AutoencoderTraining
 from flextraj_backend.mini.autoencoder_training import (
     AutoencoderReport,
-    as_pixels,
     decode,
     encode_mode,
     train_autoencoder,
@@ -29,6 +28,7 @@ from flextraj_backend.mini.settings import read_settings
 from flextraj_backend.mini.source_maps import SubjectTracks
 from flextraj_backend.mini.turns import Turn
 from flextraj_backend.models.frame_autoencoder import frame_by_frame, sees_frames_alone
+from flextraj_backend.training.video_codec import pixels_of
 
 WIDTH, HEIGHT, FRAMES = 32, 16, 3
 SMALL = AutoencoderSettings((16, 32), latent_channels=8)
@@ -76,7 +76,7 @@ def video_pool(clips: int, conditions: int, seed: int) -> VideoPool:
 
 def test_frame_by_frame_changes_no_number_of_the_autoencoder() -> None:
     model = small_autoencoder()
-    pixels = as_pixels(bright_videos(2, 1), torch.device("cpu"))
+    pixels = pixels_of(bright_videos(2, 1))
     with torch.no_grad():
         stock = decode(model, encode_mode(model, pixels))
         with frame_by_frame(model):
@@ -100,10 +100,10 @@ def test_the_autoencoder_learns_colours_within_a_few_dozen_steps() -> None:
     held_out = video_pool(4, 4, seed=4)
     settings = AutoencoderTraining(steps=150, batch=8, frames=1, learning_rate=3e-3)
     train_autoencoder(model, pool, held_out, settings, reports.append, every=50)
-    spread = as_pixels(held_out.videos, torch.device("cpu")).var().item()
+    spread = pixels_of(held_out.videos).var().item()
     assert [report.step for report in reports] == [50, 100, 150]
     assert reports[-1].video_error < 0.3 * spread
-    latents = encode_mode(model, as_pixels(held_out.videos, torch.device("cpu")))
+    latents = encode_mode(model, pixels_of(held_out.videos))
     assert model.config["scaling_factor"] * latents.std().item() == pytest.approx(1, rel=0.1)
     assert sees_frames_alone(model)
 
@@ -112,7 +112,7 @@ def test_latents_are_drawn_with_hardly_any_noise_whatever_the_picture() -> None:
     model = small_autoencoder()
     fix_posterior(model)
     with torch.no_grad():
-        posterior = model.encode(as_pixels(bright_videos(2, 6), torch.device("cpu"))).latent_dist
+        posterior = model.encode(pixels_of(bright_videos(2, 6))).latent_dist
     assert torch.allclose(posterior.std, posterior.std.flatten()[0])
     assert posterior.std.max() < 0.02
 

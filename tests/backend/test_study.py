@@ -36,8 +36,8 @@ from flextraj_backend.study.variants import Baseline, Variant
 from flextraj_backend.training.augmentation import draw_choices
 from flextraj_backend.training.clip_conditioning import condition_clip, kept_samples
 from flextraj_backend.training.tasks import BackgroundPoints, ControlTask, only
+from flextraj_backend.training.train_reports import StepReport
 from flextraj_backend.training.train_settings import TrainSettings
-from flextraj_backend.training.trainer import StepReport
 
 VARIANTS = ("full", "random_mix", "controlnet", "no_cache")
 

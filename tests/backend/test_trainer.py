@@ -19,12 +19,12 @@ from flextraj_backend.models.backbone import Backbone
 from flextraj_backend.models.checkpoint import load_adapter, read_adapter
 from flextraj_backend.models.cogvideox_pipeline import FlexTrajCogVideoXPipeline
 from flextraj_backend.synthesis.shards import ClipStore
-from flextraj_backend.training import trainer as trainer_module
 from flextraj_backend.training.clip_source import SamplePlan
 from flextraj_backend.training.resume import checkpoint_folders
 from flextraj_backend.training.run_setup import split_clips
 from flextraj_backend.training.tasks import ControlTask
 from flextraj_backend.training.train_logs import read_log
+from flextraj_backend.training.train_reports import StepReport
 from flextraj_backend.training.train_settings import Injection, TrainPrecision, TrainSettings
 from flextraj_backend.training.trainer import Trainer, train
 
@@ -127,7 +127,7 @@ def test_resuming_gives_the_losses_of_a_run_in_one_go(
     class Killed(BaseException):
         pass
 
-    def kill(report: trainer_module.StepReport) -> None:
+    def kill(report: StepReport) -> None:
         if report.step == 5:
             raise Killed
 
