@@ -42,6 +42,10 @@ def command(
     alpha: Annotated[
         float | None, _option("The LoRA is scaled by alpha / rank. Default: the rank.", _MODEL)
     ] = None,
+    fuse_start: Annotated[
+        str | None,
+        _option("zero or identity: what the colour video adds at first. Default: zero.", _MODEL),
+    ] = None,
     control_blocks: Annotated[int | None, _option("Copied blocks of --injection controlnet.", _MODEL)] = None,
     ablation: Annotated[
         str | None, _option("none, no_traj_id, no_seg_id or no_color. Default: none.", _MODEL)

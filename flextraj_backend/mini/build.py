@@ -33,7 +33,12 @@ from flextraj_backend.synthesis.run_reports import Reporter
 from flextraj_backend.synthesis.shards import dataset_keys
 from flextraj_backend.synthesis.stop_signals import stopping_on_signals
 from flextraj_backend.training.train_reports import StepReport
-from flextraj_backend.training.train_settings import LearningRateSchedule, TrainPrecision, TrainSettings
+from flextraj_backend.training.train_settings import (
+    FuseStart,
+    LearningRateSchedule,
+    TrainPrecision,
+    TrainSettings,
+)
 from flextraj_backend.training.trainer import train
 
 HELD_OUT = 16
@@ -186,6 +191,7 @@ def _make_control(settings: MiniSettings, clips: Path, base: Path, run: Path, lo
             run=run,
             curriculum=control.curriculum,
             rank=control.rank,
+            fuse_start=FuseStart.IDENTITY,
             steps=control.steps,
             batch=control.batch,
             learning_rate=control.learning_rate,

@@ -24,7 +24,7 @@ from flextraj_backend.training.controlnet_pipeline import (
     ControlNetCogVideoXPipeline,
     ControlNetWanPipeline,
 )
-from flextraj_backend.training.train_settings import Injection, TrainPrecision, TrainSettings
+from flextraj_backend.training.train_settings import FuseStart, Injection, TrainPrecision, TrainSettings
 
 _PIPELINES: dict[tuple[Backbone, Injection], type[ControlledPipeline]] = {
     (Backbone.COGVIDEOX, Injection.CONCAT): FlexTrajCogVideoXPipeline,
@@ -123,6 +123,8 @@ def _add_control(transformer: Any, settings: TrainSettings) -> None:
             _add_control_blocks(transformer, settings.control_blocks)
         else:
             transformer.add_control(settings.rank, settings.alpha)
+            if settings.fuse_start is FuseStart.IDENTITY:
+                torch.nn.init.eye_(transformer.fuse_linear.weight)
     for _, parameter in transformer.trainable_parameters():
         parameter.data = parameter.data.float()
 

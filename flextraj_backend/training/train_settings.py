@@ -32,6 +32,16 @@ class Injection(StrEnum):
     """The ControlNet-style alternative: copies of the first blocks are trained."""
 
 
+class FuseStart(StrEnum):
+    """What the colour video adds to the condition tokens before the first step."""
+
+    ZERO = "zero"
+    """Nothing, as the authors'."""
+    IDENTITY = "identity"
+    """Its own tokens: for a base model that was pretrained in context, as the mini's is, and reads a second
+    video over the first without being taught. From zero a layer takes a thousand steps to get there."""
+
+
 class OptimizerKind(StrEnum):
     """The update rule."""
 
@@ -57,6 +67,7 @@ class TrainSettings:
         run: folder of the run.
         curriculum: name of a bundled curriculum, or a TOML file.
         rank, alpha: of the LoRA; alpha None: equal to the rank, so that it is scaled by 1.
+        fuse_start: of the fuse layer, with the two-stream injection.
         control_blocks: copied blocks of the ControlNet-style injection; None: its usual share.
         batch: samples of one process in one forward; accumulate: forwards of one step.
         steps: of the whole run; None: as the curriculum says, otherwise its stages are scaled to fit.
@@ -88,6 +99,7 @@ class TrainSettings:
     rank: int = 64
     alpha: float | None = None
     injection: Injection = Injection.CONCAT
+    fuse_start: FuseStart = FuseStart.ZERO
     control_blocks: int | None = None
     ablation: IdAblation = IdAblation.NONE
     batch: int = 4

@@ -215,8 +215,16 @@ def test_a_mistake_in_a_curriculum_is_one_sentence_that_names_the_key(
     assert caught.value.message.endswith(".") and "\n" not in caught.value.message
 
 
+def test_the_curriculum_for_small_models_is_the_papers_with_a_longer_start() -> None:
+    small, full = (load_curriculum(name).scaled_to(1000).stages for name in ("annealing_small", "annealing"))
+    assert [stage.name for stage in small] == [stage.name for stage in full]
+    assert [stage.mixture.tasks for stage in small] == [stage.mixture.tasks for stage in full]
+    assert small[0].max_steps == max(stage.max_steps for stage in small)
+    assert small[0].max_steps > full[0].max_steps
+
+
 def test_a_curriculum_that_is_not_there_is_answered_with_those_that_are() -> None:
-    with pytest.raises(CurriculumError, match="annealing, random_mix, sparse_to_dense"):
+    with pytest.raises(CurriculumError, match="annealing, annealing_small, random_mix, sparse_to_dense"):
         load_curriculum("anealing")
 
 

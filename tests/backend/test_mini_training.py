@@ -122,7 +122,8 @@ def tiny_latents() -> LatentPool:
     videos = torch.randn((6, FRAMES, 8, 8, 16), generator=generator).bfloat16()
     texts = torch.randn((6, 4, 64), generator=generator)
     contexts = torch.cat((videos, videos), dim=2)
-    return LatentPool(videos, videos[:, :1], contexts, contexts.flip(2), contexts.flip(1), texts, texts[0])
+    others = (contexts.flip(2), contexts.flip(1), contexts.flip(3))
+    return LatentPool(videos, videos[:, :1], contexts, *others, texts, texts[0])
 
 
 class Interruption(Exception):
@@ -221,6 +222,29 @@ def test_source_maps_say_where_in_the_photo_each_pixel_comes_from(mirrored: bool
         for frame, row, column in np.argwhere(shown):
             x, y = clip.sources[frame, row, column, :2] / 255.0 * (WIDTH, HEIGHT)
             assert np.array_equal(clip.video[0, int(y), int(x)], clip.video[frame, row, column])
+
+
+def test_codes_lead_to_the_same_place_in_the_photo_as_the_source_map() -> None:
+    pool = video_pool(3, 1, seed=7)
+    for index in range(3):
+        clip = turned_clip(pool, index, Turn(False, False, (0, 1, 2)), np.random.default_rng(index))
+        shown = pool.segments[index] > 0
+        assert not clip.codes[~shown].any()
+        places = (clip.sources[shown][:, :2].astype(int) * (WIDTH, HEIGHT) // 255).tolist()
+        code_of: dict[tuple[int, ...], tuple[int, ...]] = {}
+        for place, code in zip(places, clip.codes[shown].tolist(), strict=True):
+            assert code_of.setdefault(tuple(place), tuple(code)) == tuple(code)
+        assert len(set(code_of.values())) > 0.9 * len(code_of)
+
+
+def test_a_context_in_another_light_keeps_bright_and_dark() -> None:
+    pool = video_pool(1, 1, seed=8)
+    clips = [
+        turned_clip(pool, 0, Turn(False, False, (0, 1, 2)), np.random.default_rng(seed)) for seed in range(40)
+    ]
+    channels = [(clip.own[..., 0].ravel().astype(int), clip.strange[..., 0].ravel()) for clip in clips]
+    in_order = [bool((np.diff(strange[own.argsort()].astype(int)) >= 0).all()) for own, strange in channels]
+    assert 0.15 < np.mean(in_order) < 0.8
 
 
 def test_both_sizes_of_the_bundled_configuration_can_be_read() -> None:

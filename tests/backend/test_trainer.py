@@ -25,7 +25,7 @@ from flextraj_backend.training.run_setup import split_clips
 from flextraj_backend.training.tasks import ControlTask
 from flextraj_backend.training.train_logs import read_log
 from flextraj_backend.training.train_reports import StepReport
-from flextraj_backend.training.train_settings import Injection, TrainPrecision, TrainSettings
+from flextraj_backend.training.train_settings import FuseStart, Injection, TrainPrecision, TrainSettings
 from flextraj_backend.training.trainer import Trainer, train
 
 BOTH = pytest.mark.parametrize("backbone", list(Backbone))
@@ -85,6 +85,22 @@ def test_only_the_control_changes_and_it_loads_into_the_engine(
         load_adapter(pipeline.transformer, result.control)
         weights = dict(pipeline.transformer.named_parameters())
         assert all(torch.equal(weights[name], value) for name, value in run.parameters.items())
+
+
+@BOTH
+def test_a_fuse_layer_that_starts_as_the_identity_adds_the_colour_videos_own_tokens(
+    settings: Callable[..., TrainSettings], backbone: Backbone
+) -> None:
+    losses = []
+    for start in FuseStart:
+        run = Trainer(settings(backbone, fuse_start=start, run=settings(backbone).run / start.value))
+        transformer = run.base.transformer
+        tokens = torch.randn(3, transformer.hidden_size)
+        fused = transformer.fuse_linear(tokens)
+        assert torch.equal(fused, tokens if start is FuseStart.IDENTITY else torch.zeros_like(tokens))
+        losses.append(run.run(None).losses[0])
+        run.close()
+    assert losses[0] != losses[1]
 
 
 def test_the_log_tells_stage_mixture_and_tasks(settings: Callable[..., TrainSettings]) -> None:
