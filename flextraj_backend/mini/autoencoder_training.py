@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from diffusers.models.autoencoders.autoencoder_kl_cogvideox import AutoencoderKLCogVideoX
 from numpy.typing import NDArray
+from torch.nn.functional import max_pool2d
 
 from flextraj_backend.mini.autoencoder import fix_posterior, match_scale
 from flextraj_backend.mini.autoencoder_settings import AutoencoderTraining
@@ -23,6 +24,9 @@ _LATENT_NOISE = 0.05
 """Of the latents while training: the decoder must bear what the denoiser leaves."""
 _EDGE_WEIGHT = 0.5
 _SPREAD_WEIGHT = 0.01
+_LOCALITY_WEIGHT = 2.0
+_LOCALITY_FROM = 0.5
+"""Share of the training from which its weight rises: pictures first."""
 _WARMUP = 20
 
 
@@ -65,13 +69,16 @@ def _train(
     generator = torch.Generator().manual_seed(settings.seed)
     device = next(model.parameters()).device
     first = pool.draw(rng, settings.batch, settings.frames)
-    match_scale(model, pixels_of(first).to(device))
+    match_scale(model, pixels_of(first.pictures).to(device))
     optimizer = torch.optim.AdamW(
         model.parameters(), settings.learning_rate, betas=(0.9, 0.99), weight_decay=1e-4
     )
     started = time.perf_counter()
     for step in range(1, settings.steps + 1):
-        pixels = pixels_of(pool.draw(rng, settings.batch, settings.frames)).to(device)  # (B, 3, T, H, W)
+        drawn = pool.draw(rng, settings.batch, settings.frames)
+        alone = drawn.pictures * drawn.painted[..., None]
+        pixels = pixels_of(np.concatenate((drawn.pictures, alone))).to(device)  # (2 B, 3, T, H, W)
+        painted = torch.from_numpy(drawn.painted).to(device)
         factor = learning_rate_factor(step - 1, settings.steps, _WARMUP, LearningRateSchedule.COSINE)
         set_learning_rate(optimizer, settings.learning_rate * factor)
         with torch.autocast(device.type, precision):
@@ -79,6 +86,8 @@ def _train(
             noise = torch.randn(latents.shape, generator=generator).to(device)
             decoded = decode(model, latents + _LATENT_NOISE * noise)
         loss = _loss(decoded.float(), pixels, latents.float())
+        risen = max(0.0, step / settings.steps - _LOCALITY_FROM) / (1 - _LOCALITY_FROM)
+        loss = loss + risen * _LOCALITY_WEIGHT * _locality_loss(latents.float(), painted)
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -113,6 +122,24 @@ def _loss(decoded: torch.Tensor, pixels: torch.Tensor, latents: torch.Tensor) ->
     over = (0, 2, 3, 4)
     spread = (latents.mean(over) ** 2 + (latents.std(over) - 1) ** 2).mean()
     return error.abs().mean() + _EDGE_WEIGHT * edges + _SPREAD_WEIGHT * spread
+
+
+def _locality_loss(latents: torch.Tensor, painted: torch.Tensor) -> torch.Tensor:
+    """How much a subject's latents change when everything around it turns black, as in a colour video.
+
+    Left to itself an autoencoder's group norms make them change by half of their variance: a denoiser then
+    cannot read the colours of one picture beside those of another. Latents that lie wholly within the subject
+    count.
+
+    Args:
+        latents: (2 B, C, T, h, w), of pictures and of the same subjects on black.
+        painted: (B, T, H, W) bool.
+    """
+    whole, alone = latents.chunk(2)
+    cell = painted.shape[-1] // latents.shape[-1]
+    inside = 1 - max_pool2d((~painted).float(), cell)[:, None]  # (B, 1, T, h, w)
+    squares = (alone - whole.detach()).square().mean(dim=1, keepdim=True) * inside
+    return squares.sum() / inside.sum().clamp(min=1)
 
 
 @torch.no_grad()

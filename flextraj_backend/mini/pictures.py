@@ -22,9 +22,25 @@ _TONED = 0.6
 """Probabilities of a context's kinds."""
 _CONDITION_SHARE = 0.4
 """Of the excerpts that show a conditioning video."""
+_STRANGE_MASKS = 0.4
+"""Share of the other excerpts that are cut out by the subjects of another clip."""
+_GREY = 128
 _TASKS = TaskMixture(
     tasks=((ControlTask.DENSE, 0.5), (ControlTask.SPATIAL, 0.25), (ControlTask.UNALIGNED_CHARACTER, 0.25))
 )
+
+
+@dataclass(frozen=True, eq=False)
+class Excerpts:
+    """Parts of videos and of conditioning videos.
+
+    Attributes:
+        pictures: (B, T, H, W, 3) uint8; conditioning videos on grey.
+        painted: (B, T, H, W) what a conditioning video would show, black elsewhere.
+    """
+
+    pictures: NDArray[np.uint8]
+    painted: NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,16 +61,23 @@ class VideoPool:
     conditions: NDArray[np.uint8]
     prompts: tuple[str, ...]
 
-    def draw(self, rng: np.random.Generator, count: int, frames: int) -> NDArray[np.uint8]:
-        """Random excerpts: (count, frames, H, W, 3) uint8."""
-        drawn = np.empty((count, frames, *self.videos.shape[2:]), np.uint8)
+    def draw(self, rng: np.random.Generator, count: int, frames: int) -> Excerpts:
+        """Random excerpts."""
+        pictures = np.empty((count, frames, *self.videos.shape[2:]), np.uint8)
+        painted = np.empty(pictures.shape[:-1], np.bool_)
         for index in range(count):
             if rng.random() < _CONDITION_SHARE:
-                drawn[index] = _excerpt(self.conditions[rng.integers(len(self.conditions))], frames, rng)
+                shown = _excerpt(self.conditions[rng.integers(len(self.conditions))], frames, rng)
+                painted[index] = shown.any(axis=-1)
+                pictures[index] = np.where(painted[index, ..., None], shown, _GREY)
             else:
-                video = self.videos[rng.integers(len(self.videos))]
-                drawn[index] = _excerpt(video, frames, rng)[..., CHANNEL_ORDERS[rng.integers(6)]]
-        return drawn
+                clip = rng.integers(len(self.videos))
+                other = rng.integers(len(self.videos)) if rng.random() < _STRANGE_MASKS else clip
+                first = int(rng.integers(self.videos.shape[1] - frames + 1))
+                span = slice(first, first + frames)
+                painted[index] = self.segments[other, span] > 0
+                pictures[index] = self.videos[clip, span][..., CHANNEL_ORDERS[rng.integers(6)]]
+        return Excerpts(pictures, painted)
 
 
 def load_pool(folder: Path, keys: Sequence[str], seed: int) -> VideoPool:

@@ -108,6 +108,26 @@ def test_the_autoencoder_learns_colours_within_a_few_dozen_steps() -> None:
     assert sees_frames_alone(model)
 
 
+def test_a_subjects_latents_stay_when_its_surroundings_turn_black() -> None:
+    model = small_autoencoder()
+    pool, held_out = video_pool(16, 8, seed=9), video_pool(4, 4, seed=10)
+    settings = AutoencoderTraining(steps=150, batch=8, frames=1, learning_rate=3e-3)
+    changes = []
+    for _ in range(2):
+        with torch.no_grad():
+            subjects = held_out.segments > 0
+            whole, alone = (
+                encode_mode(model, pixels_of(videos))
+                for videos in (held_out.videos, held_out.videos * subjects[..., None])
+            )
+            inside = torch.from_numpy(subjects.reshape(4, FRAMES, 8, 2, 16, 2).all(axis=(3, 5)))
+            squares = (whole - alone).square().mean(dim=1)
+            changes.append((squares[inside].mean() / whole.var()).item())
+        if len(changes) == 1:
+            train_autoencoder(model, pool, held_out, settings, lambda report: None, every=150)
+    assert changes[1] < 0.3 * changes[0]
+
+
 def test_latents_are_drawn_with_hardly_any_noise_whatever_the_picture() -> None:
     model = small_autoencoder()
     fix_posterior(model)
