@@ -157,11 +157,11 @@ def test_the_estimate_is_of_the_small_model_and_grows_with_the_shot() -> None:
     assert "windows of 9 frames" in long.note and "computes 96x64 px" in short.note
 
 
-def test_without_settings_it_takes_twenty_steps_and_no_guidance() -> None:
+def test_without_settings_it_takes_four_steps_and_no_guidance() -> None:
     trajectories = shot(3, width=96, height=64)
     inputs = job(trajectories)
     output = render(replace(inputs, request=replace(inputs.request, steps=None)))
-    assert (output.record["steps"], output.record["guidance_scale"]) == (20, 1.0)
+    assert (output.record["steps"], output.record["guidance_scale"]) == (4, 1.0)
     assert output.record["versions"]["diffusers"]
 
 

@@ -60,5 +60,5 @@ COGVIDEOX = ModelProfile(
 )
 WAN = ModelProfile("wan", Backbone.WAN, "Wan 2.2 5B with FlexTraj", 50, 5.0, longest_clip=121)
 MINI = ModelProfile(
-    "mini", Backbone.COGVIDEOX, "Mini FlexTraj (CPU demo)", 20, 1.0, longest_clip=0, most_overlap=2
+    "mini", Backbone.COGVIDEOX, "Mini FlexTraj (CPU demo)", 4, 1.0, longest_clip=0, most_overlap=2
 )
