@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 
 from blender_addon.core.errors import ErrorCode, FlexTrajError
 from blender_addon.core.model_options import ModelOptions
-from blender_addon.core.trajectories import TrajectorySet
+from blender_addon.core.trajectories import Segment, TrajectoryMeta, TrajectorySet
 from flextraj_backend.commands import weights as weights_command
 from flextraj_backend.conditioning.render import render_conditioning
 from flextraj_backend.conditioning.requested import conditioning_settings
@@ -256,12 +256,40 @@ def test_listing_it_does_not_load_torch(folder: Path) -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+def sliding_square() -> tuple[np.ndarray, TrajectorySet]:
+    """A patterned square that crosses a plain picture, and points all over it. (9, 48, 64, 3) uint8"""
+    frames, side, left, top = 9, 20, 8, 16
+    rows, columns = np.indices((side, side))
+    pattern = np.where(((rows // 5 + columns // 5) % 2 == 0)[..., None], (210, 60, 40), (240, 220, 90))
+    video = np.full((frames, 48, 64, 3), (120, 150, 110), np.uint8)
+    inside = np.stack((columns.ravel(), rows.ravel()), axis=1) + 0.5  # (N, 2)
+    places = np.empty((frames, len(inside), 3), np.float32)
+    for frame in range(frames):
+        start = left + 3 * frame
+        video[frame, top : top + side, start : start + side] = pattern
+        places[frame] = np.column_stack((inside + np.array((start, top)), np.full(len(inside), 5)))
+    points = len(inside)
+    meta = TrajectoryMeta(64, 48, 16.0, tuple(map(float, range(frames))), (Segment(0, "Box"),), aligned=True)
+    return video, TrajectorySet(
+        positions=places,
+        visible=np.ones((frames, points), bool),
+        seg_id=np.zeros(points, np.uint16),
+        traj_id=np.arange(points, dtype=np.uint16),
+        color=pattern.reshape(-1, 3).astype(np.uint8),
+        meta=meta,
+    )
+
+
 @bundled
 def test_the_bundled_model_moves_what_it_is_told_to_move(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(MINI_VARIABLE)
     assert engine("mini").availability().available
-    trajectories = shot(9, width=240, height=160)
-    moved = render(job(trajectories, steps=8)).frames.astype(int)
-    alone = render(job(trajectories, ModelOptions(strength=0.0), steps=8)).frames
-    assert np.abs(moved - alone).mean() > 0.5
+    exact, trajectories = sliding_square()
+    errors = []
+    for strength in (1.0, 0.0):
+        inputs = job(trajectories, ModelOptions(strength=strength), steps=4, surface=True, color_cue=True)
+        conditioning = render_conditioning(trajectories, conditioning_settings(inputs.request))
+        inputs = replace(inputs, photo=exact[0], fit=np.eye(2, 3), conditioning=conditioning)
+        errors.append(np.abs(render(inputs).frames[4:].astype(int) - exact[4:]).mean())
+    assert errors[0] < 0.7 * errors[1]
     assert sum(file.stat().st_size for file in BUNDLED.rglob("*") if file.is_file()) <= 40 << 20
