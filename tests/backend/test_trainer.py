@@ -93,7 +93,8 @@ def test_a_fuse_layer_that_starts_as_the_identity_adds_the_colour_videos_own_tok
 ) -> None:
     losses = []
     for start in FuseStart:
-        run = Trainer(settings(backbone, fuse_start=start, run=settings(backbone).run / start.value))
+        asked = settings(backbone, fuse_start=start)
+        run = Trainer(replace(asked, run=asked.run / start.value))
         transformer = run.base.transformer
         tokens = torch.randn(3, transformer.hidden_size)
         fused = transformer.fuse_linear(tokens)
