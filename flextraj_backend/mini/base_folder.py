@@ -37,6 +37,10 @@ def build_transformer(
     starts where small transformers otherwise arrive after thousands of steps (mimetic initialisation,
     Trockman and Kolter 2023): queries equal keys, so that tokens of like place and content attend to each
     other, and what is attended to is passed on as it is.
+
+    Args:
+        autoencoder: its compression and number of latent channels decide what goes in.
+        frames, width, height: of the clips, in frames and pixels.
     """
     compression = 2 ** (len(autoencoder.config["block_out_channels"]) - 1)
     channels = autoencoder.config["latent_channels"]

@@ -80,7 +80,10 @@ def encode_pool(
     """Encode each clip in several colours and directions.
 
     Args:
+        pool: N clips.
+        variants: turns of each; the result holds N times as many.
         embed: a prompt to (tokens, D).
+        on_clip: called with the number of clips encoded and their total.
     """
     rng = np.random.default_rng([seed, 1])
     videos, photos, own_contexts, strange_contexts, source_contexts, code_contexts = [], [], [], [], [], []

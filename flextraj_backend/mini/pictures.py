@@ -62,19 +62,19 @@ class VideoPool:
     prompts: tuple[str, ...]
 
     def draw(self, rng: np.random.Generator, count: int, frames: int) -> Excerpts:
-        """Random excerpts."""
+        """Draw excerpts of conditioning videos, and of clips with any order of the channels."""
         pictures = np.empty((count, frames, *self.videos.shape[2:]), np.uint8)
         painted = np.empty(pictures.shape[:-1], np.bool_)
         for index in range(count):
             if rng.random() < _CONDITION_SHARE:
-                shown = _excerpt(self.conditions[rng.integers(len(self.conditions))], frames, rng)
+                span = _span(self.conditions.shape[1], frames, rng)
+                shown = self.conditions[rng.integers(len(self.conditions)), span]
                 painted[index] = shown.any(axis=-1)
                 pictures[index] = np.where(painted[index, ..., None], shown, _GREY)
             else:
                 clip = rng.integers(len(self.videos))
                 other = rng.integers(len(self.videos)) if rng.random() < _STRANGE_MASKS else clip
-                first = int(rng.integers(self.videos.shape[1] - frames + 1))
-                span = slice(first, first + frames)
+                span = _span(self.videos.shape[1], frames, rng)
                 painted[index] = self.segments[other, span] > 0
                 pictures[index] = self.videos[clip, span][..., CHANNEL_ORDERS[rng.integers(6)]]
         return Excerpts(pictures, painted)
@@ -137,9 +137,8 @@ def _tone(video: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint
     """Brighter or darker, softer or harder, tinted. (T, H, W, 3) uint8"""
     gain = rng.uniform(0.6, 1.6) * rng.uniform(0.85, 1.15, 3)
     levels = np.arange(256, dtype=np.float32)[:, None] / 255  # (256, 1)
-    curves = np.round(255 * np.clip(gain * levels ** rng.uniform(0.6, 1.6), 0, 1)).astype(
-        np.uint8
-    )  # (256, 3)
+    curves = np.clip(gain * levels ** rng.uniform(0.6, 1.6), 0, 1)  # (256, 3)
+    curves = np.round(255 * curves).astype(np.uint8)
     return np.stack([curves[video[..., channel], channel] for channel in range(3)], axis=3)
 
 
@@ -161,6 +160,6 @@ def _palette(video: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.u
     return np.round(127.5 + 127.5 * np.sin(2 * np.pi * phase)).astype(np.uint8)
 
 
-def _excerpt(video: NDArray[np.uint8], frames: int, rng: np.random.Generator) -> NDArray[np.uint8]:
-    first = int(rng.integers(len(video) - frames + 1))
-    return video[first : first + frames]
+def _span(length: int, frames: int, rng: np.random.Generator) -> slice:
+    first = int(rng.integers(length - frames + 1))
+    return slice(first, first + frames)

@@ -14,6 +14,8 @@ class StepReport:
     Attributes:
         step: from 1.
         total: steps of the run, at most.
+        loss: mean over the step's samples and processes.
+        stage: name of the curriculum's.
         seconds: the step took.
     """
 
@@ -33,7 +35,9 @@ class TrainResult:
     """A run that is over.
 
     Attributes:
+        run: its folder.
         control: the trained control, in the authors' format.
+        steps: of the whole run, earlier sittings included.
         losses: of the steps of this call.
         validation: the last validation loss of each task.
     """

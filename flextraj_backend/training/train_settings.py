@@ -147,6 +147,10 @@ class TrainSettings:
                 )
         if self.learning_rate == 0 or self.alpha == 0 or self.clip == 0:
             raise RequestError("The learning rate, alpha and the gradient's clip must be above 0.")
+        if self.fuse_start is FuseStart.IDENTITY and self.injection is Injection.CONTROLNET:
+            raise RequestError(
+                "A ControlNet-style injection has no fuse layer: leave --fuse-start out, or use concat."
+            )
 
     @property
     def cache_folder(self) -> Path:

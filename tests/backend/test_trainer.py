@@ -244,6 +244,7 @@ def test_no_motion_is_in_training_and_validation(shared: Path) -> None:
         ({"steps": None}, "choose the number of steps"),
         ({"precision": TrainPrecision.FP16}, "fp16 training needs"),
         ({"resume": True}, "holds no run to go on with"),
+        ({"fuse_start": FuseStart.IDENTITY, "injection": Injection.CONTROLNET}, "has no fuse layer"),
     ],
 )
 def test_a_users_mistake_is_one_sentence(
