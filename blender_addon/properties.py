@@ -210,6 +210,11 @@ class FlexTrajSettings(bpy.types.PropertyGroup):
         name="Colour Cue",
         description="Also give the engine the colours of the points' materials",
     )
+    photo_colors: BoolProperty(
+        name="Photo's Colours",
+        description="Give the points the colours that the photo shows at them on the first frame, "
+        "instead of their materials'",
+    )
 
     engine: StringProperty(name="Engine", description="Program that renders the video", default="preview")
     prompt: StringProperty(

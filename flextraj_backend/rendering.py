@@ -27,7 +27,7 @@ from blender_addon.core.request import RenderRequest
 from blender_addon.core.trajectories import TrajectorySet
 from blender_addon.core.version import PROTOCOL_VERSION, package_version
 from flextraj_backend.conditioning.render import render_conditioning
-from flextraj_backend.conditioning.requested import conditioning_settings
+from flextraj_backend.conditioning.requested import colored_as_requested, conditioning_settings
 from flextraj_backend.engines.base import (
     Cancelled,
     ConditioningVideos,
@@ -176,6 +176,7 @@ def render_job(
     fit, trajectories, photo, mask = placed.fit, placed.fit.trajectories, placed.photo, placed.mask
     meta = trajectories.meta
     with clock.phase("conditioning"):
+        trajectories = colored_as_requested(request, trajectories, photo, fit.matrix)
         conditioning = render_conditioning(
             trajectories,
             conditioning_settings(request),

@@ -158,6 +158,7 @@ def _request(settings: FlexTrajSettings, keeping: FrameKeeping) -> RenderRequest
         keep_frames=keeping.fraction,
         surface=settings.surface,
         color_cue=settings.color_cue,
+        photo_colors=settings.color_cue and settings.photo_colors,
         model=read_model_options(settings),
     )
 

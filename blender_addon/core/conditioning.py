@@ -40,6 +40,8 @@ class ColorCue(StrEnum):
     """Black."""
     TRAJECTORY_COLORS = "trajectory_colors"
     """The colour of the set's point under every painted pixel."""
+    PHOTO_COLORS = "photo_colors"
+    """The same, after the points took the colours that the photo shows at them on the first frame."""
 
 
 class StampRule(Enum):

@@ -96,6 +96,8 @@ class RenderRequest:
             is 1 where they are given.
         surface: dense ID video in which every covered pixel carries the ID of its surface point.
         color_cue: paint the colour video from the set's colours; otherwise it is black.
+        photo_colors: with a colour cue, take its colours from the photo, where that shows the points on the
+            first frame.
         model: how a diffusion engine runs; draft engines do not read it.
         title: shown in the job list.
         protocol: version of this message.
@@ -119,6 +121,7 @@ class RenderRequest:
     kept_frames: tuple[int, ...] | None = None
     surface: bool = False
     color_cue: bool = False
+    photo_colors: bool = False
     model: ModelOptions = field(default_factory=ModelOptions)
     title: str = ""
     protocol: int = PROTOCOL_VERSION
@@ -230,8 +233,12 @@ def _check(request: RenderRequest) -> None:
         value = getattr(request, name)
         must(_is_number(value) and 0 < value <= 1, f"The setting '{name}' must be above 0 and at most 1.")
     _check_kept_frames(request.kept_frames, request.keep_frames)
-    for name in ("mirror", "surface", "color_cue"):
+    for name in ("mirror", "surface", "color_cue", "photo_colors"):
         must(isinstance(getattr(request, name), bool), f"The setting '{name}' must be true or false.")
+    must(
+        request.color_cue or not request.photo_colors,
+        "The photo's colours are asked for without a colour cue: set 'color_cue' or drop 'photo_colors'.",
+    )
     must(
         isinstance(request.model, ModelOptions),
         "The setting 'model' must be a JSON object with model options.",

@@ -40,6 +40,9 @@ class FLEXTRAJ_PT_control(ChildPanel, bpy.types.Panel):
         column = layout.column()
         column.prop(settings, "surface")
         column.prop(settings, "color_cue")
+        row = column.row()
+        row.active = settings.color_cue
+        row.prop(settings, "photo_colors")
         row = layout.row()
         row.active = reads(settings.engine, "model")
         row.prop(settings, "strength", slider=True)

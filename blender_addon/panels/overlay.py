@@ -57,6 +57,13 @@ class FLEXTRAJ_PT_overlay(SidebarPanel, bpy.types.Panel):
     def _draw_notes(self, context: Context, settings: FlexTrajSettings, video: PreviewVideo) -> None:
         if video is PreviewVideo.COLOR and not settings.color_cue:
             wrapped_text(self.layout, context, "Black, because the colour cue is off.", "INFO")
+        elif video is PreviewVideo.COLOR and settings.photo_colors:
+            wrapped_text(
+                self.layout,
+                context,
+                "In the materials' colours; the backend takes the photo's once the rig is placed on it.",
+                "INFO",
+            )
         if settings.surface:
             wrapped_text(
                 self.layout,

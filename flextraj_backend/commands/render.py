@@ -58,6 +58,9 @@ def command(
     kept_frames: str = frame_options.KEPT_FRAMES,
     surface: bool = typer.Option(False, "--surface", help="ID video without holes."),
     color_cue: bool = typer.Option(False, "--color-cue", help="Pass the points' colours on."),
+    photo_colors: bool = typer.Option(
+        False, "--photo-colors", help="With --color-cue: in the colours that the photo shows at the points."
+    ),
     strength: float = model_options.STRENGTH,
     guidance_schedule: GuidanceSchedule = model_options.GUIDANCE_SCHEDULE,
     scheduler: SchedulerChoice = model_options.SCHEDULER,
@@ -96,6 +99,7 @@ def command(
         kept_frames=frame_options.parse_kept_frames(kept_frames, keep_frames),
         surface=surface,
         color_cue=color_cue,
+        photo_colors=photo_colors,
         model=ModelOptions(
             strength=strength,
             guidance_schedule=guidance_schedule,

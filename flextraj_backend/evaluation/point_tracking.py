@@ -2,10 +2,11 @@
 
 Small videos are enlarged first, since Lucas-Kanade's windows are of some pixels. Each step is tried from the
 point's last place and from where its speed leads. A point counts as followed while it can be followed back
-to where it came from (forward-backward error, Kalal et al. 2010). A lost point is looked for again in every
-frame: with the patch around its last place, where its neighbours went and where its speed leads. Neighbours
-are points of a regular grid, so that a point's track does not depend on the other queries.
-`flextraj bench tracking` compares variants.
+to where it came from (forward-backward error, Kalal et al. 2010). Where it cannot, it is followed in softened
+frames: a generated frame is softer than the photo before it, and Lucas-Kanade compares colours. A lost point
+is looked for again in every frame: with the patch around its last place, where its neighbours went and where
+its speed leads. Neighbours are points of a regular grid, so that a point's track does not depend on the other
+queries. `flextraj bench tracking` compares variants.
 """
 
 from __future__ import annotations
@@ -64,6 +65,9 @@ class TrackerSettings:
         gate: largest forward-backward error.
         found_gate: the same for points that are found again.
         found_difference: largest mean difference of the patches of points found again, in grey levels.
+        softness: sigmas of the Gaussians by which frames are softened, in the order in which they are tried.
+        soft_window: side of Lucas-Kanade's window in softened frames.
+        soft_gate: largest forward-backward error there.
         grid: spacing of the neighbours.
     """
 
@@ -73,6 +77,9 @@ class TrackerSettings:
     gate: float = 6.0
     found_gate: float = 4.0
     found_difference: float = 40.0
+    softness: tuple[float, ...] = (6.0, 12.0)
+    soft_window: int = 45
+    soft_gate: float = 3.0
     grid: float = 36.0
     channels: Channels = Channels.COLOR
     reacquisition: Reacquisition = Reacquisition.NEIGHBORS
@@ -125,6 +132,10 @@ class _Tracker:
         self.scale = max(1.0, settings.working_width / self.width)
         self.unit = self.width * self.scale / REFERENCE_WIDTH
         self.pictures = [self._prepare(frame) for frame in frames]
+        self.softened = [
+            [cv2.GaussianBlur(picture, (0, 0), sigma * self.unit) for picture in self.pictures]
+            for sigma in settings.softness
+        ]
         self.positions = np.repeat(starts[None], count, axis=0)  # (T, N, 2)
         self.tracked = np.zeros(self.positions.shape[:2], dtype=np.bool_)
         self.tracked[0] = self._inside(starts)
@@ -145,6 +156,15 @@ class _Tracker:
             end[better], error[better] = other[better], other_error[better]
         good = error < self.settings.gate * self.unit
         self._accept(frame, alive[good], end[good])
+        for pictures in self.softened:
+            alive, start = alive[~good], start[~good]
+            if not alive.size:
+                return
+            end, error = self._flow(
+                frame - 1, frame, start, None, self.settings.levels, pictures, self.settings.soft_window
+            )
+            good = error < self.settings.soft_gate * self.unit
+            self._accept(frame, alive[good], end[good])
 
     def find_again(self, frame: int) -> None:
         """Look for the queries that are not seen in this frame."""
@@ -194,14 +214,18 @@ class _Tracker:
         start: NDArray[np.float32],
         guess: NDArray[np.float32] | None,
         levels: int,
+        pictures: list[NDArray[np.uint8]] | None = None,
+        window: int | None = None,
     ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
         """Follow (N, 2) points from one frame into another: their ends and their forward-backward errors."""
         begin = self._enlarge(start)
-        first, second = self.pictures[source], self.pictures[target]
-        end, found = self._lucas_kanade(
-            first, second, begin, begin if guess is None else self._enlarge(guess), levels
+        pictures, window = pictures or self.pictures, window or self.settings.window
+        first, second = pictures[source], pictures[target]
+        there = begin if guess is None else self._enlarge(guess)
+        end, found = self._lucas_kanade(first, second, begin, there, levels, window)
+        back, returned = self._lucas_kanade(
+            second, first, end, end if guess is None else begin, levels, window
         )
-        back, returned = self._lucas_kanade(second, first, end, end if guess is None else begin, levels)
         error = np.linalg.norm(back - begin, axis=1).astype(np.float64)
         places = ((end + 0.5) / self.scale).astype(np.float32)
         error[~(found & returned & self._inside(places))] = np.inf
@@ -214,13 +238,14 @@ class _Tracker:
         points: NDArray[np.float32],
         guess: NDArray[np.float32],
         levels: int,
+        window: int,
     ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         end, status, _ = cv2.calcOpticalFlowPyrLK(
             source,
             target,
             points[:, None],
             guess[:, None].copy(),
-            winSize=(self.settings.window, self.settings.window),
+            winSize=(window, window),
             maxLevel=levels,
             criteria=(cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 15, 0.02),
             flags=cv2.OPTFLOW_USE_INITIAL_FLOW,

@@ -18,7 +18,7 @@ from blender_addon.core.request import FitMode, RenderRequest
 from blender_addon.core.trajectories import TrajectorySet
 from flextraj_backend.atomic_file import write_text
 from flextraj_backend.conditioning.render import render_conditioning
-from flextraj_backend.conditioning.requested import conditioning_settings
+from flextraj_backend.conditioning.requested import colored_as_requested, conditioning_settings
 from flextraj_backend.demo.contact_sheet import Picture, SheetRow, build_sheet
 from flextraj_backend.engines.base import Engine, EngineInputs
 from flextraj_backend.engines.mini.weights import installed_mini
@@ -235,7 +235,7 @@ def _inputs(
     *,
     strength: float,
 ) -> EngineInputs:
-    """A job as the server hands it over: dense, with the colour cue where the trajectories are aligned.
+    """A job as the server hands it over: dense, in the photo's colours where the trajectories are aligned.
 
     As in most shots made in Blender, only the subjects carry points.
     """
@@ -250,11 +250,13 @@ def _inputs(
         fit=FitMode.NONE if is_own else FitMode.GIVEN,
         fit_matrix=None if is_own else tuple(fit.ravel().tolist()),
         surface=True,
-        color_cue=is_own and trajectories.color is not None,
+        color_cue=is_own,
+        photo_colors=is_own,
         model=ModelOptions(strength=strength),
     )
     subjects = trajectories.select_points(np.flatnonzero(subject_points(trajectories)))
     shown = replace(subjects, meta=replace(trajectories.meta, aligned=is_own))
+    shown = colored_as_requested(request, shown, clip.frames[0], fit)
     conditioning = render_conditioning(shown, conditioning_settings(request), fit)
     return EngineInputs(request, shown, clip.frames[0], fit, conditioning)
 

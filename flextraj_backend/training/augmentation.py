@@ -49,10 +49,12 @@ def draw_choices(rng: np.random.Generator, mixture: TaskMixture, clip: Synthetic
     if task.is_unaligned and background is BackgroundPoints.ALL:
         background = BackgroundPoints.FEW
     fraction = float(rng.choice(mixture.frame_fractions))
+    of_photo = mixture.photo_colors > 0 and rng.random() < mixture.photo_colors
+    color_cue = ColorCue.PHOTO_COLORS if of_photo else ColorCue.TRAJECTORY_COLORS
     return SampleChoices(
         task=task,
         coverage=Coverage.STAMPS if task.thins_points else coverage,
-        color_cue=ColorCue.OFF if dropped or task.is_unaligned else ColorCue.TRAJECTORY_COLORS,
+        color_cue=ColorCue.OFF if dropped or task.is_unaligned else color_cue,
         background=background,
         seed=int(rng.integers(_SEEDS)),
         thinning=_draw_thinning(rng, mixture, clip) if task.thins_points else None,

@@ -25,6 +25,7 @@ from blender_addon.core.stamping import FrameCover
 from blender_addon.core.trajectories import TrajectorySet
 from flextraj_backend.conditioning.color_cue import REAL_RED_THRESHOLD, copy_painted_pixels
 from flextraj_backend.conditioning.masks import inside_dilated
+from flextraj_backend.conditioning.photo_colors import with_photo_colors
 from flextraj_backend.conditioning.render import paint_frames, render_conditioning
 from flextraj_backend.conditioning.synthetic import FOREGROUND_BOX
 from flextraj_backend.conditioning.unaligned import ForegroundScaling, HorizontalShift, draw_background
@@ -56,6 +57,8 @@ def condition_clip(clip: SyntheticClip, choices: SampleChoices) -> ConditioningV
     rng = np.random.default_rng(choices.seed)
     if isinstance(choices.misalignment, OtherCharacter):
         return _other_character(clip, choices, choices.misalignment, rng)
+    if choices.color_cue is ColorCue.PHOTO_COLORS:
+        clip = replace(clip, trajectories=with_photo_colors(clip.trajectories, clip.frames[0]))
     videos = _own_tracks(clip, choices, rng)
     if choices.color_cue is not ColorCue.OFF and clip.trajectories.color is None:
         # A set without colours, such as tracks of real video, takes those of the picture.

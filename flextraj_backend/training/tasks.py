@@ -98,6 +98,8 @@ class TaskMixture:
         tasks: probability of each task; they sum to 1.
         color_drop: p_c, probability that the colour cue of an aligned sample is dropped. Unaligned samples
             never have one.
+        photo_colors: probability that a colour cue shows what the first frame shows at the points, instead of
+            the points' own colours.
         coverage: of samples that keep all points.
         background: probability of each rule for background points; they sum to 1.
         random_fraction: p_s, range of the fraction of points kept at random, drawn log-uniformly.
@@ -122,6 +124,7 @@ class TaskMixture:
 
     tasks: Probabilities[ControlTask]
     color_drop: float = 0.5
+    photo_colors: float = 0.0
     coverage: CoverageRule = CoverageRule.MIXED
     background: Probabilities[BackgroundPoints] = field(
         default=((BackgroundPoints.ALL, 0.4), (BackgroundPoints.FEW, 0.2), (BackgroundPoints.NONE, 0.4))
@@ -143,7 +146,7 @@ class TaskMixture:
     def __post_init__(self) -> None:
         for name in ("tasks", "background"):
             check_probabilities(name, getattr(self, name))
-        for name in ("color_drop", "region", "random_frames", "large_subject", "scale_small"):
+        for name in ("color_drop", "photo_colors", "region", "random_frames", "large_subject", "scale_small"):
             _expect_between(name, getattr(self, name), 0, 1)
         for name in ("region_fractions", "frame_fractions"):
             if not getattr(self, name):

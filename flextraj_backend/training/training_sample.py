@@ -70,7 +70,7 @@ class SampleChoices:
     Attributes:
         task: what the model is asked.
         coverage: how points become pixels.
-        color_cue: whether the colour video shows the points' colours or is black.
+        color_cue: whose colours the colour video shows, or whether it is black.
         background: which background points stay.
         seed: of the choice of single points.
         thinning: which points stay; None = all.

@@ -87,6 +87,20 @@ def test_unaligned_samples_never_show_colours_and_say_so_in_the_prompt(seed: int
     assert sample.prompt == "unaligned, a figure walks"
 
 
+def test_a_colour_cue_in_the_photos_colours_shows_the_photo_on_its_first_frame() -> None:
+    mixture = only(ControlTask.DENSE, color_drop=0.0, photo_colors=1.0, background=SUBJECT_ONLY)
+    sample = sample_of(CLIP, mixture)
+    assert sample.choices.color_cue is ColorCue.PHOTO_COLORS
+    own = apply_choices(CLIP, replace(sample.choices, color_cue=ColorCue.TRAJECTORY_COLORS))
+    assert np.array_equal(own.conditioning.ids, sample.conditioning.ids)
+    photo, area = CLIP.frames[0].astype(int), painted(sample)[0]
+
+    def distance(of: TrainingSample) -> float:
+        return float(np.abs(of.conditioning.color[0].astype(int) - photo)[area].mean())
+
+    assert distance(sample) < 0.5 * distance(own)
+
+
 @given(seed=seeds, task=st.sampled_from([ControlTask.UNALIGNED_SHIFT, ControlTask.UNALIGNED_CHARACTER]))
 @settings(max_examples=40, deadline=None)
 def test_unaligned_control_differs_from_aligned_control(seed: int, task: ControlTask) -> None:

@@ -53,6 +53,21 @@ def test_points_of_small_and_blurred_videos_are_followed(clips: list[TexturedCli
             assert np.median(error[tracks.tracked]) < 0.3
 
 
+def test_a_video_that_is_softer_than_its_photo_is_not_taken_for_one_that_moves_wrong(
+    clips: list[TexturedClip],
+) -> None:
+    for clip in clips:
+        soft = np.concatenate([clip.frames[:1], blurred(clip.frames, 1.5)[1:]])
+        errors = []
+        for frames in (clip.frames, soft, still(clip.frames)):
+            tracks = track_points(frames, clip.trajectories.positions[0, :, :2])
+            target, visible = clip.trajectories.positions[..., :2], clip.trajectories.visible
+            meta = clip.trajectories.meta
+            errors.append(trajectory_error(tracks, target, visible, meta.width, meta.height).mean)
+        exact, softened, unmoved = errors
+        assert softened < exact + 0.25 * (unmoved - exact)
+
+
 def test_a_points_track_does_not_depend_on_the_other_points(clips: list[TexturedClip]) -> None:
     queries = clips[0].trajectories.positions[0, :, :2]
     together = track_points(clips[0].frames, queries)

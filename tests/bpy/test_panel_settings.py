@@ -45,6 +45,7 @@ def change_everything(settings: Any, tmp_path: Path) -> None:
     settings.placement.mirror = True
     settings.keep_points, settings.frame_choice, settings.frame_step = 0.5, "every_nth", 2
     settings.surface, settings.color_cue, settings.strength = True, True, 0.5
+    settings.photo_colors = True
     settings.memory = "group_offload"
     for name, value in MODEL_VALUES.items():
         setattr(settings.model, name, value)
@@ -77,6 +78,7 @@ def test_every_setting_of_a_request_is_what_the_panel_says(
         "kept_frames": (0, 2, 4),
         "surface": True,
         "color_cue": True,
+        "photo_colors": True,
         "model": ModelOptions.from_dict(
             {
                 **MODEL_VALUES,

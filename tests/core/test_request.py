@@ -37,6 +37,7 @@ def requests(draw: st.DrawFn) -> RenderRequest:
         matrix = (scale, 0.0, draw(coefficients), 0.0, scale, draw(coefficients))
     indices = st.sets(st.integers(0, MAX_FRAMES - 1), min_size=1, max_size=9)
     kept = draw(st.none() | indices.map(lambda frames: tuple(sorted(frames))))
+    cue = draw(st.booleans())
     return RenderRequest(
         trajectories=draw(hashes),
         image=draw(hashes),
@@ -55,7 +56,8 @@ def requests(draw: st.DrawFn) -> RenderRequest:
         keep_frames=1.0 if kept is not None else draw(fractions),
         kept_frames=kept,
         surface=draw(st.booleans()),
-        color_cue=draw(st.booleans()),
+        color_cue=cue,
+        photo_colors=cue and draw(st.booleans()),
         title=draw(st.text(max_size=40)),
     )
 
@@ -122,6 +124,7 @@ def test_text_that_is_no_request_is_refused_in_one_sentence(text: bytes | str) -
         ("keep_frames", True),
         ("surface", 1),
         ("color_cue", "yes"),
+        ("photo_colors", 1),
         ("fit", "guess"),
     ],
 )
@@ -143,6 +146,11 @@ def test_a_misspelt_or_missing_setting_is_named_instead_of_ignored() -> None:
 def test_a_given_fit_without_a_usable_matrix_is_refused(matrix: tuple[float, ...] | None) -> None:
     with pytest.raises(RequestError, match="matrix"):
         RenderRequest.from_dict({"trajectories": HASH, "image": HASH, "fit": "given", "fit_matrix": matrix})
+
+
+def test_photo_colors_that_would_be_ignored_are_refused() -> None:
+    with pytest.raises(RequestError, match="'color_cue'"):
+        RenderRequest(HASH, HASH, photo_colors=True)
 
 
 def test_a_matrix_that_would_be_ignored_is_refused() -> None:

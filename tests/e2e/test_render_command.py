@@ -72,6 +72,18 @@ def test_render_writes_the_video_its_conditions_and_how_they_were_made(shot: Pat
     assert len(frames) == tiny_shot.FRAMES
 
 
+def test_a_colour_cue_can_take_the_photos_colours(shot: Path, run: Callable) -> None:
+    common = ("--mask", shot / "mask.png", "--surface", "--color-cue")
+    assert run(*arguments(shot, *common))[0] == 0
+    own, _ = read_video(shot / "out.color.mp4")
+    assert run(*arguments(shot, *common, "--photo-colors"))[0] == 0
+    photos, _ = read_video(shot / "out.color.mp4")
+    assert RenderRequest.from_dict(json.loads((shot / "out.json").read_text())["request"]).photo_colors
+    assert np.abs(np.asarray(own).astype(int) - np.asarray(photos)).max() > 50
+    code, _, error = run(*arguments(shot, "--photo-colors"))
+    assert code == 2 and "color_cue" in error
+
+
 def test_the_same_inputs_and_seed_give_the_same_video(shot: Path, run: Callable) -> None:
     run(*arguments(shot, "--seed", "3"))
     first = (shot / "out.mp4").read_bytes()
