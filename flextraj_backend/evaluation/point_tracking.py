@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 
 import cv2
 import numpy as np
@@ -116,6 +117,14 @@ def track_points(
     return TrackedPoints(tracker.positions[:, :points], tracker.tracked[:, :points])
 
 
+@dataclass(frozen=True, eq=False)
+class _Look:
+    """The enlarged frames, as they are or softened, and the side of the window that sees enough of them."""
+
+    pictures: list[NDArray[np.uint8]]
+    window: int
+
+
 class _Tracker:
     """Tracks under way: queries first, then their neighbours."""
 
@@ -131,11 +140,7 @@ class _Tracker:
         self.queries = queries
         self.scale = max(1.0, settings.working_width / self.width)
         self.unit = self.width * self.scale / REFERENCE_WIDTH
-        self.pictures = [self._prepare(frame) for frame in frames]
-        self.softened = [
-            [cv2.GaussianBlur(picture, (0, 0), sigma * self.unit) for picture in self.pictures]
-            for sigma in settings.softness
-        ]
+        self.sharp = _Look([self._prepare(frame) for frame in frames], settings.window)
         self.positions = np.repeat(starts[None], count, axis=0)  # (T, N, 2)
         self.tracked = np.zeros(self.positions.shape[:2], dtype=np.bool_)
         self.tracked[0] = self._inside(starts)
@@ -156,15 +161,25 @@ class _Tracker:
             end[better], error[better] = other[better], other_error[better]
         good = error < self.settings.gate * self.unit
         self._accept(frame, alive[good], end[good])
-        for pictures in self.softened:
+        for level in range(len(self.settings.softness)):
             alive, start = alive[~good], start[~good]
             if not alive.size:
                 return
-            end, error = self._flow(
-                frame - 1, frame, start, None, self.settings.levels, pictures, self.settings.soft_window
-            )
+            look = self.softened[level]
+            end, error = self._flow(frame - 1, frame, start, None, self.settings.levels, look)
             good = error < self.settings.soft_gate * self.unit
             self._accept(frame, alive[good], end[good])
+
+    @cached_property
+    def softened(self) -> list[_Look]:
+        """The frames without their details, for each of the settings' sigmas."""
+        return [
+            _Look(
+                [cv2.GaussianBlur(picture, (0, 0), sigma * self.unit) for picture in self.sharp.pictures],
+                self.settings.soft_window,
+            )
+            for sigma in self.settings.softness
+        ]
 
     def find_again(self, frame: int) -> None:
         """Look for the queries that are not seen in this frame."""
@@ -214,18 +229,16 @@ class _Tracker:
         start: NDArray[np.float32],
         guess: NDArray[np.float32] | None,
         levels: int,
-        pictures: list[NDArray[np.uint8]] | None = None,
-        window: int | None = None,
+        look: _Look | None = None,
     ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
         """Follow (N, 2) points from one frame into another: their ends and their forward-backward errors."""
         begin = self._enlarge(start)
-        pictures, window = pictures or self.pictures, window or self.settings.window
-        first, second = pictures[source], pictures[target]
+        look = look or self.sharp
+        first, second = look.pictures[source], look.pictures[target]
         there = begin if guess is None else self._enlarge(guess)
-        end, found = self._lucas_kanade(first, second, begin, there, levels, window)
-        back, returned = self._lucas_kanade(
-            second, first, end, end if guess is None else begin, levels, window
-        )
+        end, found = self._lucas_kanade(first, second, begin, there, levels, look.window)
+        back_from = end if guess is None else begin
+        back, returned = self._lucas_kanade(second, first, end, back_from, levels, look.window)
         error = np.linalg.norm(back - begin, axis=1).astype(np.float64)
         places = ((end + 0.5) / self.scale).astype(np.float32)
         error[~(found & returned & self._inside(places))] = np.inf
@@ -262,7 +275,7 @@ class _Tracker:
 
         def patches(frame: int, points: NDArray[np.float32]) -> NDArray[np.float32]:
             places = (self._enlarge(points)[:, None] + grid).astype(np.float32)  # (N, 25, 2)
-            picture = self.pictures[frame]
+            picture = self.sharp.pictures[frame]
             sampled = cv2.remap(
                 picture, places[..., 0], places[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
             )
