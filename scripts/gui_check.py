@@ -23,6 +23,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 from build_extension import REPOSITORY, BuildError, build, builder_of_bpy
@@ -32,6 +33,7 @@ ACTS = {
     "settings": "gui_check_settings.py",
     "placement": "gui_check_placement.py",
     "training": "gui_check_training.py",
+    "mini": "gui_check_mini.py",
     "jobs": "gui_check_jobs.py",
     "restart": "gui_check_restart.py",
 }
@@ -39,6 +41,8 @@ ACTS = {
 SCREEN = "1600x1000"
 BACKEND_SECONDS = 6.0
 """Within this time a backend notices that its Blender is gone, and stops its job."""
+LARGEST_SHARE = 0.7
+"""Of the mini's TrajErr without control; with control it must be below."""
 _TROUBLE = ("Traceback (most recent call last)", "Error: Python", "EXCEPTION_ACCESS", "Segmentation fault")
 _BLENDERS_OWN = ("bl_pkg", "/addons_core/")
 """Parts of paths in tracebacks that come from the distribution's Blender, not from the extension."""
@@ -142,6 +146,9 @@ def _prepare(setup: Setup) -> None:
         "patience": setup.patience,
     }
     (setup.work / "check.json").write_text(json.dumps(values), encoding="utf-8")
+    if "mini" in setup.acts:
+        script = Path(__file__).with_name("mini_scene.py")
+        subprocess.run([str(setup.python), str(script), str(setup.work)], check=True)
 
 
 @contextmanager
@@ -190,6 +197,8 @@ def _drive(setup: Setup, environment: dict[str, str], script: str) -> None:
         )
     found = json.loads(verdict.read_text(encoding="utf-8"))
     verdict.unlink()
+    if "controlled" in found:
+        _measure_mini(setup, found)
     print(json.dumps(found, indent=2))
     if found["problem"]:
         raise CheckError(found["problem"])
@@ -198,6 +207,22 @@ def _drive(setup: Setup, environment: dict[str, str], script: str) -> None:
     if blender.returncode != (-signal.SIGKILL if was_to_be_killed else 0):
         raise CheckError(f"Blender ended with exit code {blender.returncode}; see {setup.log}.")
     _wait_for_end(found["backend_pid"])
+
+
+def _measure_mini(setup: Setup, found: dict[str, Any]) -> None:
+    """Add TrajErr of both videos to what was found, and the problem where control does not help."""
+    errors = []
+    for name in ("controlled", "without_control"):
+        job, report = found[name], setup.work / f"{name}.json"
+        tracks = Path(job["folder"]) / "trajectories.npz"
+        evaluate = ["evaluate", job["video"], "--trajectories", str(tracks), "--json", str(report)]
+        subprocess.run([str(setup.python), "-m", "flextraj_backend", *evaluate], check=True)
+        errors.append(
+            json.loads(report.read_text(encoding="utf-8"))["videos"][0]["scores"]["traj_err"]["mean"]
+        )
+        job["traj_err"] = round(errors[-1], 4)
+    if not found["problem"] and errors[0] > LARGEST_SHARE * errors[1]:
+        found["problem"] = f"Control hardly helps the mini: TrajErr {errors[0]:.3f} of {errors[1]:.3f}."
 
 
 def _wait_for_end(backend_pid: int) -> None:

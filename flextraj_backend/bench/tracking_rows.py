@@ -85,7 +85,7 @@ def trackers() -> dict[str, Track]:
         "+ again, window 15": lucas_kanade(TrackerSettings(window=15, softness=())),
         "+ again, window 35": lucas_kanade(TrackerSettings(window=35, softness=())),
         "+ again, gate 3": lucas_kanade(TrackerSettings(gate=3.0, found_gate=2.0, softness=())),
-        "+ softened, gate 6": lucas_kanade(TrackerSettings(soft_gate=6.0)),
+        "+ softened, gate 3": lucas_kanade(TrackerSettings(soft_gate=3.0, soft_found_gate=3.0)),
         "+ softened, once": lucas_kanade(TrackerSettings(softness=(12.0,))),
         "+ softened (default)": lucas_kanade(TrackerSettings()),
     }

@@ -68,7 +68,7 @@ class TrackerSettings:
         found_difference: largest mean difference of the patches of points found again, in grey levels.
         softness: sigmas of the Gaussians by which frames are softened, in the order in which they are tried.
         soft_window: side of Lucas-Kanade's window in softened frames.
-        soft_gate: largest forward-backward error there.
+        soft_gate, soft_found_gate, soft_found_difference: as above, in softened frames.
         grid: spacing of the neighbours.
     """
 
@@ -78,9 +78,11 @@ class TrackerSettings:
     gate: float = 6.0
     found_gate: float = 4.0
     found_difference: float = 40.0
-    softness: tuple[float, ...] = (6.0, 12.0)
+    softness: tuple[float, ...] = (6.0, 12.0, 20.0)
     soft_window: int = 45
-    soft_gate: float = 3.0
+    soft_gate: float = 5.0
+    soft_found_gate: float = 5.0
+    soft_found_difference: float = 25.0
     grid: float = 36.0
     channels: Channels = Channels.COLOR
     reacquisition: Reacquisition = Reacquisition.NEIGHBORS
@@ -119,10 +121,13 @@ def track_points(
 
 @dataclass(frozen=True, eq=False)
 class _Look:
-    """The enlarged frames, as they are or softened, and the side of the window that sees enough of them."""
+    """The enlarged frames, as they are or softened, and the `TrackerSettings` for them."""
 
     pictures: list[NDArray[np.uint8]]
     window: int
+    gate: float
+    found_gate: float
+    found_difference: float
 
 
 class _Tracker:
@@ -140,7 +145,13 @@ class _Tracker:
         self.queries = queries
         self.scale = max(1.0, settings.working_width / self.width)
         self.unit = self.width * self.scale / REFERENCE_WIDTH
-        self.sharp = _Look([self._prepare(frame) for frame in frames], settings.window)
+        self.sharp = _Look(
+            [self._prepare(frame) for frame in frames],
+            settings.window,
+            settings.gate,
+            settings.found_gate,
+            settings.found_difference,
+        )
         self.positions = np.repeat(starts[None], count, axis=0)  # (T, N, 2)
         self.tracked = np.zeros(self.positions.shape[:2], dtype=np.bool_)
         self.tracked[0] = self._inside(starts)
@@ -159,7 +170,7 @@ class _Tracker:
             other, other_error = self._flow(frame - 1, frame, start, guess, 1)
             better = other_error < error
             end[better], error[better] = other[better], other_error[better]
-        good = error < self.settings.gate * self.unit
+        good = error < self.sharp.gate * self.unit
         self._accept(frame, alive[good], end[good])
         for level in range(len(self.settings.softness)):
             alive, start = alive[~good], start[~good]
@@ -167,7 +178,7 @@ class _Tracker:
                 return
             look = self.softened[level]
             end, error = self._flow(frame - 1, frame, start, None, self.settings.levels, look)
-            good = error < self.settings.soft_gate * self.unit
+            good = error < look.gate * self.unit
             self._accept(frame, alive[good], end[good])
 
     @cached_property
@@ -175,8 +186,14 @@ class _Tracker:
         """The frames without their details, for each of the settings' sigmas."""
         return [
             _Look(
-                [cv2.GaussianBlur(picture, (0, 0), sigma * self.unit) for picture in self.sharp.pictures],
+                [
+                    cv2.GaussianBlur(picture, (0, 0), sigma * self.unit).astype(np.uint8, copy=False)
+                    for picture in self.sharp.pictures
+                ],
                 self.settings.soft_window,
+                self.settings.soft_gate,
+                self.settings.soft_found_gate,
+                self.settings.soft_found_difference,
             )
             for sigma in self.settings.softness
         ]
@@ -185,27 +202,33 @@ class _Tracker:
         """Look for the queries that are not seen in this frame."""
         lost = np.flatnonzero(~self.tracked[frame, : self.queries])
         lost = lost[self.tracked[0, lost] & (frame - self.last[lost] <= MEMORY)]
-        if not lost.size:
-            return
+        for softness in range(1 + len(self.settings.softness)):
+            if not lost.size:
+                return
+            found, places = self._found(lost, frame, self.softened[softness - 1] if softness else self.sharp)
+            self._accept(frame, lost[found], places[found])
+            lost = lost[~found]
+
+    def _found(
+        self, lost: NDArray[np.intp], frame: int, look: _Look
+    ) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
+        """Which lost points (L,) are in a frame after all, and where, (L, 2)."""
         guesses = self._guesses(lost, frame)  # (G, L, 2)
         sources = self.last[lost]
-        found = np.zeros((len(lost), 2), dtype=np.float32)
+        places = np.zeros((len(lost), 2), dtype=np.float32)
         cost = np.full(len(lost), np.inf)
         for source in np.unique(sources):
             chosen = np.flatnonzero(sources == source)
             start = np.tile(self.positions[source, lost[chosen]], (len(guesses), 1))
-            end, error = self._flow(source, frame, start, guesses[:, chosen].reshape(-1, 2), 1)
-            difference = self._patch_difference(source, start, frame, end)
-            good = (error < self.settings.found_gate * self.unit) & (
-                difference < self.settings.found_difference
-            )
+            end, error = self._flow(source, frame, start, guesses[:, chosen].reshape(-1, 2), 1, look)
+            difference = self._patch_difference(source, start, frame, end, look)
+            good = (error < look.found_gate * self.unit) & (difference < look.found_difference)
             costs = np.where(good, difference, np.inf).reshape(len(guesses), -1)  # (G, l)
             best = costs.argmin(axis=0)
             columns = np.arange(len(chosen))
-            found[chosen] = end.reshape(len(guesses), -1, 2)[best, columns]
+            places[chosen] = end.reshape(len(guesses), -1, 2)[best, columns]
             cost[chosen] = costs[best, columns]
-        good = np.isfinite(cost)
-        self._accept(frame, lost[good], found[good])
+        return np.isfinite(cost), places
 
     def _guesses(self, lost: NDArray[np.intp], frame: int) -> NDArray[np.float32]:
         """Where lost points may be: by speed, by their neighbours' median and by their nearest neighbour."""
@@ -267,7 +290,7 @@ class _Tracker:
         return end[:, 0].astype(np.float32), status[:, 0] > 0
 
     def _patch_difference(
-        self, source: int, start: NDArray[np.float32], target: int, end: NDArray[np.float32]
+        self, source: int, start: NDArray[np.float32], target: int, end: NDArray[np.float32], look: _Look
     ) -> NDArray[np.float64]:
         """Mean absolute difference of the patches around (N, 2) points of two frames, in grey levels."""
         offsets = np.linspace(-8, 8, 5) * self.unit
@@ -275,7 +298,7 @@ class _Tracker:
 
         def patches(frame: int, points: NDArray[np.float32]) -> NDArray[np.float32]:
             places = (self._enlarge(points)[:, None] + grid).astype(np.float32)  # (N, 25, 2)
-            picture = self.sharp.pictures[frame]
+            picture = look.pictures[frame]
             sampled = cv2.remap(
                 picture, places[..., 0], places[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
             )

@@ -34,14 +34,16 @@ from flextraj_backend.training.video_codec import pixels_of
 LEVELS = 1000
 _TEXT_DROP = 0.2
 _ENCODE_BATCH = 8
-_MAPS = 0.25
-_BARE = 0.1
+_MAPS = 0.2
+_BARE = 0.08
 """Shares of the contexts that are source maps, and that hold nothing but codes."""
 _CODED = 0.5
 """Share of the other contexts with codes over them, as an ID video lies over the colour video."""
+_OWN = 0.5
+"""Share of the other contexts in the video's own colours to the end, as a cue in the photo's colours is."""
 _OWN_UNTIL = 0.06
 _STRANGE_FROM = 0.4
-"""Shares of the training between which contexts change from the video's own colours to others."""
+"""Shares of the training between which the rest changes from the video's own colours to others."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -248,6 +250,7 @@ def _loss(
         share = largest_strangeness(settings, step) * torch.rand(
             (settings.batch, 1, 1, 1, 1), generator=generator
         )
+        share = share * (torch.rand(share.shape, generator=generator) >= _OWN)
         own, strange = latents.own_contexts[chosen].float(), latents.strange_contexts[chosen].float()
         kind = torch.rand(share.shape, generator=generator)
         is_bare, is_map = kind < _BARE, kind < _BARE + _MAPS

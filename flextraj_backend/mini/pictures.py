@@ -17,8 +17,8 @@ from flextraj_backend.training.clip_dataset import ClipDataset
 from flextraj_backend.training.tasks import ControlTask, TaskMixture
 
 _BLURRED = 0.3
-_SUBJECTS_ALONE = 0.6
-_TONED = 0.6
+_SUBJECTS_ALONE = 0.85
+_TONED = 0.8
 """Probabilities of a context's kinds."""
 _CONDITION_SHARE = 0.4
 """Of the excerpts that show a conditioning video."""

@@ -55,7 +55,7 @@ class HeldOutSample:
 
 
 def held_out_samples(store: ClipStore, keys: tuple[str, ...], seed: int) -> Iterator[HeldOutSample]:
-    """Each clip with each task. The colour cue is always shown where the task has one.
+    """Each clip with each task; where the task has a colour cue, it is shown, in the photo's colours.
 
     A clip without other characters has no sample with one.
     """
@@ -63,7 +63,7 @@ def held_out_samples(store: ClipStore, keys: tuple[str, ...], seed: int) -> Iter
         clip = store.read(key)
         for number, task in enumerate(STUDY_TASKS):
             rng = np.random.default_rng([seed, index, number])
-            choices = draw_choices(rng, only(task, color_drop=0.0), clip)
+            choices = draw_choices(rng, only(task, color_drop=0.0, photo_colors=1.0), clip)
             if choices.task is task:
                 yield HeldOutSample(clip, choices, seed + index)
 

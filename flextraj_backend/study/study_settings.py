@@ -10,7 +10,12 @@ from typing import Any
 from blender_addon.core.errors import RequestError
 from flextraj_backend.study.variants import Variant, variant_settings
 from flextraj_backend.synthesis.record_json import from_json, to_json
-from flextraj_backend.training.train_settings import TrainPrecision, TrainSettings
+from flextraj_backend.training.train_settings import (
+    FuseStart,
+    LearningRateSchedule,
+    TrainPrecision,
+    TrainSettings,
+)
 
 RUNS, CLIPS, HELD_OUT_CLIPS = "runs", "clips", "held_out"
 _PATHS = ("output", "data", "held_out_data", "cache")
@@ -35,8 +40,9 @@ class StudySettings:
         held_out: clips that are measured.
         variants: what is compared.
         seeds: of the trainings; each variant is trained with each.
-        steps, batch, learning_rate, rank, ema, precision, condition_variants, validation_clips: of every
-            training, as in `TrainSettings`.
+        steps, batch, learning_rate, schedule, rank, ema, precision, image_noise, image_dropout,
+            condition_variants, validation_clips: of every training, as in `TrainSettings`.
+        fuse_start: likewise, of the trainings that have a fuse layer.
         cache: folder of the encoded videos; "": inside the dataset's.
         sample_steps: denoising steps of every video that is measured.
         sample_seed: of the choices and the noise of these videos; the same for all variants.
@@ -54,9 +60,13 @@ class StudySettings:
     steps: int = 1000
     batch: int = 8
     learning_rate: float = 1e-3
+    schedule: LearningRateSchedule = LearningRateSchedule.CONSTANT
     rank: int = 64
+    fuse_start: FuseStart = FuseStart.ZERO
     ema: float = 0.99
     precision: TrainPrecision = TrainPrecision.BF16
+    image_noise: bool = True
+    image_dropout: float = 0.05
     condition_variants: int = 2
     validation_clips: int = 8
     cache: str = ""
@@ -108,6 +118,10 @@ class StudySettings:
             batch=self.batch,
             steps=self.steps,
             learning_rate=self.learning_rate,
+            schedule=self.schedule,
+            fuse_start=self.fuse_start,
+            image_noise=self.image_noise,
+            image_dropout=self.image_dropout,
             ema=self.ema,
             precision=self.precision,
             condition_variants=self.condition_variants,

@@ -1,0 +1,75 @@
+"""The act of the mini model: a scene that it never saw, its photo, Generate with and without control.
+
+`gui_check.py` then measures both videos against the points that the panel sampled.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from gui_check_tools import (
+    WORK,
+    Steps,
+    context,
+    found,
+    in_sidebar,
+    look_through_camera,
+    must,
+    open_tab,
+    operators,
+    pause,
+    run,
+    session,
+    shoot,
+    state,
+    wait,
+)
+
+SCENE, PHOTO = "mini_scene.blend", "mini_photo.png"
+"""Written by mini_scene.py."""
+
+
+def steps() -> Steps:
+    yield from pause(1.0)
+    operators.wm.open_mainfile(filepath=str(WORK / SCENE))
+    yield from pause(1.0)
+    yield from open_tab()
+    scene, settings = context.scene, context.scene.flextraj
+    look_through_camera()
+    settings.source = "LIST"
+    for mesh in [ob for ob in scene.objects if ob.type == "MESH"]:
+        settings.subjects.add().object = mesh
+    in_sidebar(lambda: operators.flextraj.pick_image(target="PHOTO", filepath=str(WORK / PHOTO)))
+    settings.mask = ""
+    settings.frame_range, settings.size = "SCENE", "SCENE"
+    settings.frames = scene.frame_end - scene.frame_start + 1
+    # The photo is the scene's own first frame: nothing has to be placed.
+    settings.aligned, settings.points = True, 1500
+    settings.surface = settings.color_cue = settings.photo_colors = True
+    settings.engine = "mini"
+    scene.frame_set(scene.frame_start)
+    yield from shoot("m1_ready")
+    for name, strength in (("controlled", 1.0), ("without_control", 0.0)):
+        settings.strength = strength
+        yield from generate(name)
+    yield from shoot("m2_done")
+    in_sidebar(lambda: operators.flextraj.load_result(target="CLIP"))
+    found["backend_pid"] = session()._backend._process.pid or 0
+
+
+def generate(name: str) -> Steps:
+    count = len(state().jobs)
+    started = in_sidebar(lambda: operators.flextraj.generate("INVOKE_DEFAULT"))
+    must(started == {"RUNNING_MODAL"}, f"Generate did not start: {state().error_text}")
+    yield from wait(lambda: len(state().jobs) == count + 1, 120, "The job")
+    ended = ("done", "failed", "cancelled")
+    yield from wait(lambda: state().jobs[count].stage in ended, 240, "The end of the job")
+    job = state().jobs[count]
+    must(job.stage == "done", f"The job is '{job.stage}': {job.message}")
+    found[name] = {"folder": job.folder, "video": job.video}
+
+
+run(steps())
