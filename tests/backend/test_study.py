@@ -37,7 +37,7 @@ from flextraj_backend.training.augmentation import draw_choices
 from flextraj_backend.training.clip_conditioning import condition_clip, kept_samples
 from flextraj_backend.training.tasks import BackgroundPoints, ControlTask, only
 from flextraj_backend.training.train_reports import StepReport
-from flextraj_backend.training.train_settings import TrainSettings
+from flextraj_backend.training.train_settings import FuseStart, TrainSettings
 
 VARIANTS = ("full", "random_mix", "controlnet", "no_cache")
 
@@ -66,6 +66,12 @@ def test_every_variant_has_the_same_budget_and_one_difference(given: dict[str, A
         }
         assert changed - {"run"} <= {"ablation", "injection", "curriculum"}
         assert len(changed) == (0 if variant is Variant.FULL else 2), variant
+
+
+def test_a_study_from_the_identity_has_a_controlnet_too(given: dict[str, Any], tmp_path: Path) -> None:
+    study = tiny_study(given, tmp_path, fuse_start="identity", variants=["full", "controlnet"])
+    assert study.training(Variant.FULL, 0).fuse_start is FuseStart.IDENTITY
+    assert study.training(Variant.CONTROLNET, 0).fuse_start is FuseStart.ZERO
 
 
 def test_all_rows_are_measured_on_the_same_videos(result: StudyResult) -> None:
