@@ -8,6 +8,7 @@ its colours and its light.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -15,8 +16,9 @@ from numpy.typing import NDArray
 
 from blender_addon.core.trajectories import TrajectorySet
 
-_LEVELS = (64, 32, 16, 8, 4, 2, 1)
-"""Cells along a segment's longest side, in which a hidden point looks for seen ones, finest first."""
+_KDTREE_SINGLE = 4
+_EXACT = -1
+"""OpenCV's numbers for its exact tree."""
 
 
 def with_photo_colors(
@@ -24,7 +26,7 @@ def with_photo_colors(
 ) -> TrajectorySet:
     """Give each point the colour that the photo shows at its place on the first frame.
 
-    A point that is hidden there takes the mean colour of the seen points of its segment near it in space. A
+    A point that is hidden there takes the colour of the seen point of its segment that is nearest in space. A
     segment of which nothing is seen keeps its own colours; where it has none, it takes the mean of all that
     is seen. A set of which nothing is seen stays as it is.
 
@@ -45,7 +47,7 @@ def with_photo_colors(
         return trajectories
     colors = np.empty((trajectories.point_count, 3))
     colors[seen] = _sampled(photo, xy[seen])
-    found = seen | _fill_from_neighbors(colors, seen, trajectories.seg_id, _in_space(trajectories))
+    found = seen | _fill_from_nearest(colors, seen, trajectories.seg_id, _in_space(trajectories))
     if not found.all():
         own = trajectories.color
         mean = colors[seen].mean(axis=0)
@@ -74,7 +76,7 @@ def _remapped(photo: NDArray[np.uint8], x: NDArray[np.float32], y: NDArray[np.fl
         )
         for first in range(0, len(x), _LONGEST)
     ]
-    return np.concatenate(parts)
+    return np.concatenate(parts).astype(np.uint8, copy=False)
 
 
 def _in_space(trajectories: TrajectorySet) -> NDArray[np.float64]:
@@ -89,36 +91,27 @@ def _in_space(trajectories: TrajectorySet) -> NDArray[np.float64]:
     return flat
 
 
-def _fill_from_neighbors(
+def _fill_from_nearest(
     colors: NDArray[np.float64],
     seen: NDArray[np.bool_],
     segment: NDArray[np.integer],
     points: NDArray[np.float64],
 ) -> NDArray[np.bool_]:
-    """Write the colours (N, 3) of hidden points, by cells that get coarser until each holds a seen point.
+    """Write the colours (N, 3) of hidden points: each takes that of the nearest seen one of its segment.
 
     Returns:
         (N,) bool: which hidden points found one.
     """
-    segment = segment.astype(np.int64)
-    sides = int(segment.max()) + 1
-    low, high = np.full((sides, 3), np.inf), np.full((sides, 3), -np.inf)
-    np.minimum.at(low, segment, points)
-    np.maximum.at(high, segment, points)
-    longest = np.maximum((high - low).max(axis=1), 1e-9)  # (S,)
-    place = (points - low[segment]) / longest[segment][:, None]  # (N, 3), 0 to 1
-    waiting, found = np.flatnonzero(~seen), np.zeros(len(points), bool)
-    for cells in _LEVELS:
-        if not waiting.size:
-            break
-        cell = np.minimum((place * cells).astype(np.int64), cells - 1)
-        key = ((segment * cells + cell[:, 0]) * cells + cell[:, 1]) * cells + cell[:, 2]  # (N,)
-        keys, of_seen = np.unique(key[seen], return_inverse=True)
-        counts = np.bincount(of_seen)
-        means = np.stack([np.bincount(of_seen, colors[seen, axis]) / counts for axis in range(3)], axis=1)
-        slot = np.minimum(np.searchsorted(keys, key[waiting]), len(keys) - 1)
-        hit = keys[slot] == key[waiting]
-        colors[waiting[hit]] = means[slot[hit]]
-        found[waiting[hit]] = True
-        waiting = waiting[~hit]
+    # OpenCV's type stubs lack its module for nearest neighbours.
+    flann: Any = vars(cv2)["flann"]
+    found = np.zeros(len(points), bool)
+    for one in np.unique(segment[~seen]):
+        lenders = np.flatnonzero((segment == one) & seen)
+        takers = np.flatnonzero((segment == one) & ~seen)
+        if not lenders.size:
+            continue
+        tree = flann.Index(points[lenders].astype(np.float32), {"algorithm": _KDTREE_SINGLE})
+        nearest, _ = tree.knnSearch(points[takers].astype(np.float32), 1, params={"checks": _EXACT})
+        colors[takers] = colors[lenders[nearest[:, 0]]]
+        found[takers] = True
     return found
