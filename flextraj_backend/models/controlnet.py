@@ -47,6 +47,8 @@ class ControlledCogVideoXBlock(CogVideoXBlock):
     control_projection: nn.Linear
     passes_on: bool
     """Whether the next block has a copy too."""
+    main_tokens: int | None
+    """Of the last forward with a condition; None after one without."""
 
     def forward(
         self,
@@ -57,9 +59,9 @@ class ControlledCogVideoXBlock(CogVideoXBlock):
         attention_kwargs: dict[str, Any] | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Args: as diffusers' block; `hidden_states` may be [main; copy], (B, 2 N, C)."""
-        main, control = _streams(
-            hidden_states, None if image_rotary_emb is None else len(image_rotary_emb[0])
-        )
+        # Without rotary positions, as in CogVideoX-2B, the block is told how many tokens are the main ones.
+        positions = self.main_tokens if image_rotary_emb is None else len(image_rotary_emb[0])
+        main, control = _streams(hidden_states, positions)
         if control is not None:
             control, _ = self.control(control, encoder_hidden_states, temb, image_rotary_emb)
         main, text = super().forward(main, encoder_hidden_states, temb, image_rotary_emb, attention_kwargs)
@@ -131,6 +133,7 @@ class ControlNetMixin(ModelMixin, ConfigMixin, ABC):
             controlled.control_projection = self._zero_linear()
             controlled.passes_on = index < count - 1
         self.fuse_linear = self._zero_linear()
+        self._tell_blocks(None)
         return self
 
     @property
@@ -182,6 +185,7 @@ class ControlNetMixin(ModelMixin, ConfigMixin, ABC):
     def forward(self, *args: Any, condition: ConditionLatents | None = None, **kwargs: Any) -> Any:
         """Diffusers' forward; with a condition (batch B or 1) under its control."""
         if condition is None:
+            self._tell_blocks(None)
             return super().forward(*args, **kwargs)
         if not self.control_blocks:
             raise FlexTrajError(
@@ -198,6 +202,8 @@ class ControlNetMixin(ModelMixin, ConfigMixin, ABC):
         weight = next(embedding.parameters())
         condition = condition.to(weight.device, weight.dtype)
         tokens = self._embed(condition.ids) + self._fuse(self._embed(condition.color))
+        # Not taken back at the end: a checkpointed block runs once more in the backward pass.
+        self._tell_blocks(tokens.shape[1])
 
         def append(_module: nn.Module, _inputs: Any, embedded: Any) -> torch.Tensor:
             return self._with_copy(embedded, tokens)
@@ -207,6 +213,9 @@ class ControlNetMixin(ModelMixin, ConfigMixin, ABC):
             yield
         finally:
             hook.remove()
+
+    def _tell_blocks(self, main_tokens: int | None) -> None:
+        """Tell the copies how many tokens are the main ones; Wan's see that by their rotary positions."""
 
     def _copy_from(self, path: Path, file: Any) -> None:
         own = dict(self.trainable_parameters())
@@ -266,6 +275,11 @@ class ControlNetCogVideoXTransformer(ControlNetMixin, CogVideoXTransformer3DMode
 
     def _patch_embedding(self) -> nn.Module:
         return self.patch_embed
+
+    def _tell_blocks(self, main_tokens: int | None) -> None:
+        for block in self.transformer_blocks:
+            if isinstance(block, ControlledCogVideoXBlock):
+                block.main_tokens = main_tokens
 
     def _embed(self, latents: torch.Tensor) -> torch.Tensor:
         """(B, F, 32, h, w) to (B, N, C), learned positions included."""

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from control_files import golden_config
+from diffusers.models.transformers.cogvideox_transformer_3d import CogVideoXTransformer3DModel
 from safetensors.torch import load_file, save_file
 from torch import nn
 from toy_transformers import STOCK, Toy, randomize, with_inputs
@@ -109,6 +110,40 @@ def tokens_of(stock: Any, latents: torch.Tensor) -> torch.Tensor:
         return stock.patch_embedding(latents).flatten(2).transpose(1, 2)
     text = torch.zeros(len(latents), stock.config.max_text_seq_length, stock.config.text_embed_dim)
     return stock.patch_embed(text, latents)[:, text.shape[1] :]
+
+
+def test_a_base_without_rotary_positions_is_controlled_too() -> None:
+    torch.manual_seed(0)
+    stock = CogVideoXTransformer3DModel(
+        num_attention_heads=2,
+        attention_head_dim=16,
+        in_channels=8,
+        out_channels=4,
+        time_embed_dim=16,
+        text_embed_dim=16,
+        max_text_seq_length=3,
+        num_layers=3,
+        sample_width=8,
+        sample_height=6,
+        sample_frames=3,
+        temporal_compression_ratio=1,
+        patch_size=2,
+    )
+    noisy = torch.randn(1, 3, 8, 6, 8)
+    given = {"encoder_hidden_states": torch.randn(1, 3, 16), "timestep": torch.tensor([5])}
+    condition = ConditionLatents(torch.randn(1, 3, 8, 6, 8), torch.randn(1, 3, 8, 6, 8))
+    with torch.no_grad():
+        expected = stock(noisy, **given, return_dict=False)[0]
+        model = ControlNetCogVideoXTransformer.adopt(stock).add_control_blocks(2)
+        at_first = model(noisy, **given, condition=condition, return_dict=False)[0]
+        assert torch.equal(at_first, expected)
+        for name, parameter in model.trainable_parameters():
+            if "projection" in name or "fuse" in name:
+                parameter.normal_(std=0.1)
+        controlled = model(noisy, **given, condition=condition, return_dict=False)[0]
+        alone = model(noisy, **given, return_dict=False)[0]
+    assert controlled.shape == expected.shape and not torch.allclose(controlled, expected, atol=1e-3)
+    assert torch.equal(alone, expected)
 
 
 @BOTH
