@@ -144,11 +144,15 @@ def _prepare(setup: Setup) -> None:
         "photo": str(photo),
         "mask": "" if mask is None else str(mask),
         "patience": setup.patience,
+        "mini_scene": str(setup.work / "mini_scene.blend"),
+        "mini_photo": str(setup.work / "mini_photo.png"),
     }
     (setup.work / "check.json").write_text(json.dumps(values), encoding="utf-8")
     if "mini" in setup.acts:
         script = Path(__file__).with_name("mini_scene.py")
-        subprocess.run([str(setup.python), str(script), str(setup.work)], check=True)
+        subprocess.run(
+            [str(setup.python), str(script), values["mini_scene"], values["mini_photo"]], check=True
+        )
 
 
 @contextmanager

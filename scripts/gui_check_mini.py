@@ -11,7 +11,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from gui_check_tools import (
-    WORK,
+    VALUES,
     Steps,
     context,
     found,
@@ -28,13 +28,10 @@ from gui_check_tools import (
     wait,
 )
 
-SCENE, PHOTO = "mini_scene.blend", "mini_photo.png"
-"""Written by mini_scene.py."""
-
 
 def steps() -> Steps:
     yield from pause(1.0)
-    operators.wm.open_mainfile(filepath=str(WORK / SCENE))
+    operators.wm.open_mainfile(filepath=VALUES["mini_scene"])
     yield from pause(1.0)
     yield from open_tab()
     scene, settings = context.scene, context.scene.flextraj
@@ -42,7 +39,7 @@ def steps() -> Steps:
     settings.source = "LIST"
     for mesh in [ob for ob in scene.objects if ob.type == "MESH"]:
         settings.subjects.add().object = mesh
-    in_sidebar(lambda: operators.flextraj.pick_image(target="PHOTO", filepath=str(WORK / PHOTO)))
+    in_sidebar(lambda: operators.flextraj.pick_image(target="PHOTO", filepath=VALUES["mini_photo"]))
     settings.mask = ""
     settings.frame_range, settings.size = "SCENE", "SCENE"
     settings.frames = scene.frame_end - scene.frame_start + 1

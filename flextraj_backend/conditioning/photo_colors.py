@@ -8,17 +8,17 @@ its colours and its light.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from blender_addon.core import placement
 from blender_addon.core.trajectories import TrajectorySet
+from flextraj_backend.conditioning.nearest_points import nearest_points
 
-_KDTREE_SINGLE = 4
-_EXACT = -1
-"""OpenCV's numbers for its exact tree."""
+_LONGEST = 32_000
+"""OpenCV remaps to pictures of less than 2^15 rows."""
 
 
 def with_photo_colors(
@@ -38,9 +38,8 @@ def with_photo_colors(
     Returns:
         The set with colours (N, 3).
     """
-    xy = trajectories.positions[0, :, :2].astype(np.float64)  # (N, 2)
-    if fit is not None:
-        xy = xy @ fit[:, :2].T + fit[:, 2]
+    start = trajectories.positions[0, :, :2]
+    xy = placement.apply(placement.identity() if fit is None else fit, start)  # (N, 2)
     height, width = photo.shape[:2]
     seen = trajectories.visible[0] & ((xy >= 0) & (xy < (width, height))).all(axis=1)  # (N,)
     if not seen.any():
@@ -55,28 +54,20 @@ def with_photo_colors(
     return replace(trajectories, color=np.round(colors).astype(np.uint8))
 
 
-def _sampled(photo: NDArray[np.uint8], xy: NDArray[np.float64]) -> NDArray[np.float64]:
+def _sampled(photo: NDArray[np.uint8], xy: NDArray[np.float64]) -> NDArray[np.uint8]:
     """The photo at (n, 2) places, pixel centres at +0.5. (n, 3)"""
-    x, y = np.ascontiguousarray(xy.T - 0.5, dtype=np.float32)[:, :, None]
-    return _remapped(photo, x, y)[:, 0].astype(np.float64)
-
-
-_LONGEST = 32_000
-"""OpenCV remaps to pictures of less than 2^15 rows."""
-
-
-def _remapped(photo: NDArray[np.uint8], x: NDArray[np.float32], y: NDArray[np.float32]) -> NDArray[np.uint8]:
+    places = (xy - 0.5).astype(np.float32)[:, None]  # (n, 1, 2)
     parts = [
         cv2.remap(
             photo,
-            x[first : first + _LONGEST],
-            y[first : first + _LONGEST],
+            places[first : first + _LONGEST],
+            None,  # pyright: ignore[reportArgumentType, reportCallIssue] (a map of two channels needs no second)
             cv2.INTER_LINEAR,
             borderMode=cv2.BORDER_REPLICATE,
         )
-        for first in range(0, len(x), _LONGEST)
+        for first in range(0, len(places), _LONGEST)
     ]
-    return np.concatenate(parts).astype(np.uint8, copy=False)
+    return np.concatenate(parts)[:, 0].astype(np.uint8, copy=False)
 
 
 def _in_space(trajectories: TrajectorySet) -> NDArray[np.float64]:
@@ -102,16 +93,12 @@ def _fill_from_nearest(
     Returns:
         (N,) bool: which hidden points found one.
     """
-    # OpenCV's type stubs lack its module for nearest neighbours.
-    flann: Any = vars(cv2)["flann"]
     found = np.zeros(len(points), bool)
     for one in np.unique(segment[~seen]):
         lenders = np.flatnonzero((segment == one) & seen)
         takers = np.flatnonzero((segment == one) & ~seen)
-        if not lenders.size:
-            continue
-        tree = flann.Index(points[lenders].astype(np.float32), {"algorithm": _KDTREE_SINGLE})
-        nearest, _ = tree.knnSearch(points[takers].astype(np.float32), 1, params={"checks": _EXACT})
-        colors[takers] = colors[lenders[nearest[:, 0]]]
-        found[takers] = True
+        if lenders.size:
+            nearest, _ = nearest_points(points[takers], points[lenders], 1)
+            colors[takers] = colors[lenders[nearest[:, 0]]]
+            found[takers] = True
     return found

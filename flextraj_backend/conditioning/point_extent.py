@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from flextraj_backend.conditioning.nearest_points import nearest_points
 
 _NEIGHBOURS = 6
 """Among evenly random samples of density d, the 6th neighbour is 1.38 / sqrt(d) away."""
 _STRAY_FACTOR = 1.5
 _MIN_SPACING = 1.5
 """Pixels: neighbouring pixels that all hold samples."""
-_KDTREE_SINGLE = 4
-_EXACT = -1
 RIM = 0.25
 """The area ends this many spacings beyond its outermost samples."""
 
@@ -139,12 +138,7 @@ def fill_small_gaps(area: NDArray[np.bool_], samples: Samples, reach: float) -> 
 def _measure_neighbours(
     pixels: NDArray[np.int64], depth: NDArray[np.float32]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    data = np.ascontiguousarray(pixels, np.float32)
-    count = min(_NEIGHBOURS + 1, len(data))
-    # OpenCV's type stubs lack its module for nearest neighbours.
-    flann: Any = vars(cv2)["flann"]
-    tree = flann.Index(data, {"algorithm": _KDTREE_SINGLE, "leaf_max_size": 10})
-    neighbours, squared = tree.knnSearch(data, count, params={"checks": _EXACT})
+    neighbours, squared = nearest_points(pixels, pixels, min(_NEIGHBOURS + 1, len(pixels)))
     farthest = np.sqrt(squared[:, -1])
     # A stray sample, seen through a gap, must not claim a large area: its neighbours are close to each other.
     farthest = np.minimum(farthest, _STRAY_FACTOR * np.median(farthest[neighbours], axis=1))

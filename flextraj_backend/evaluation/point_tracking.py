@@ -164,19 +164,19 @@ class _Tracker:
         if not alive.size:
             return
         start = self.positions[frame - 1, alive]
-        end, error = self._flow(frame - 1, frame, start, None, self.settings.levels)
+        end, error = self._flow(frame - 1, frame, start, None, self.settings.levels, self.sharp)
         if frame > 1:
             guess = 2 * start - self.positions[frame - 2, alive]
-            other, other_error = self._flow(frame - 1, frame, start, guess, 1)
+            other, other_error = self._flow(frame - 1, frame, start, guess, 1, self.sharp)
             better = other_error < error
             end[better], error[better] = other[better], other_error[better]
         good = error < self.sharp.gate * self.unit
         self._accept(frame, alive[good], end[good])
-        for level in range(len(self.settings.softness)):
+        for softness in range(len(self.settings.softness)):
             alive, start = alive[~good], start[~good]
             if not alive.size:
                 return
-            look = self.softened[level]
+            look = self.softened[softness]
             end, error = self._flow(frame - 1, frame, start, None, self.settings.levels, look)
             good = error < look.gate * self.unit
             self._accept(frame, alive[good], end[good])
@@ -252,11 +252,10 @@ class _Tracker:
         start: NDArray[np.float32],
         guess: NDArray[np.float32] | None,
         levels: int,
-        look: _Look | None = None,
+        look: _Look,
     ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
         """Follow (N, 2) points from one frame into another: their ends and their forward-backward errors."""
         begin = self._enlarge(start)
-        look = look or self.sharp
         first, second = look.pictures[source], look.pictures[target]
         there = begin if guess is None else self._enlarge(guess)
         end, found = self._lucas_kanade(first, second, begin, there, levels, look.window)
