@@ -18,8 +18,8 @@ from ..registration import registration_of
 from ..session import current_session, show_error
 from ..translations import translated
 
-_MODELS = ("wan", "cogvideox", "mini")
-"""Engines with a model, the preferred one first."""
+_MODELS = ("wan", "cogvideox")
+"""Engines that make final videos, the preferred one first. The mini is a demonstration."""
 _MAX_SEED = 2**31 - 1
 
 

@@ -15,10 +15,12 @@ from drawn_panel import drawn_layout  # noqa: E402
 from fake_rendering import FakeBackend  # noqa: E402
 
 from blender_addon.bridge.shot_request import conditioning_settings, estimate_question  # noqa: E402
+from blender_addon.client.messages import EngineInfo  # noqa: E402
 from blender_addon.core.model_options import ModelOptions  # noqa: E402
 from blender_addon.core.request import FitMode, RenderRequest  # noqa: E402
 from blender_addon.panels.presets import FLEXTRAJ_PT_presets  # noqa: E402
 from blender_addon.presets import BUILT_IN, SUBFOLDER, listed_presets  # noqa: E402
+from blender_addon.session import current_session  # noqa: E402
 
 MODEL_VALUES = {
     "guidance_schedule": "ramp",
@@ -168,6 +170,17 @@ def test_presets_go_from_draft_to_final_with_one_click(backend: FakeBackend, sho
     assert (shot.engine, shot.steps, len(shot.model.loras)) == ("wan", 0, 0)
     execute_preset("Draft")
     assert (shot.engine, shot.prompt) == ("preview", "a dancer")
+
+
+def test_a_preset_for_a_final_video_never_means_the_demonstration_model(
+    backend: FakeBackend, shot: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    large = (EngineInfo(name, name, False, "The weights are missing.") for name in ("wan", "cogvideox"))
+    monkeypatch.setattr(current_session(), "engines", (*large, EngineInfo("mini", "Mini", True)))
+    for engine in ("preview", "mini"):
+        shot.engine = engine
+        execute_preset("Final")
+        assert shot.engine == "wan"
 
 
 def test_presets_stand_from_the_fastest_to_the_best_and_the_users_own_below(
