@@ -37,7 +37,7 @@ class FLEXTRAJ_OT_new_seed(bpy.types.Operator):
 class FLEXTRAJ_OT_choose_model(bpy.types.Operator):
     bl_idname = "flextraj.choose_model"
     bl_label = "Choose Model"
-    bl_description = "Render with a diffusion model: the chosen one, or the first that can run"
+    bl_description = "Render with a large diffusion model: the chosen one, or the first that can run"
     bl_options = {"REGISTER", "UNDO"}
 
     def execute(self, context: Context) -> OperatorResult:

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from flextraj_backend.phase_bar import PhaseBar
 
 if TYPE_CHECKING:
     from flextraj_backend.mini.build import MiniProgress
 
 NAME = "mini"
+_NO_FIGURES = ("step", "seconds")
 
 
 def command(
@@ -41,42 +43,12 @@ def command(
 
     settings = read_settings(size, config or BUNDLED)
     console = Console(stderr=True)
-    bar = _TrainingBar(console)
-    try:
-        reporter = BarReporter(console)
-        with flushed_denormals():
-            folder = build_mini(settings, output, workers or os.cpu_count() or 1, reporter, bar.advance)
-    finally:
-        bar.stop()
+    with PhaseBar(console) as bar, flushed_denormals():
+
+        def advance(progress: MiniProgress) -> None:
+            figures = progress.figures.items()
+            detail = " ".join(f"{name} {value:.4f}" for name, value in figures if name not in _NO_FIGURES)
+            bar.advance(progress.phase, progress.step, progress.steps, detail)
+
+        folder = build_mini(settings, output, workers or os.cpu_count() or 1, BarReporter(console), advance)
     typer.echo(f"{folder}: set FLEXTRAJ_MINI_DIR to it, and the mini engine uses it.")
-
-
-class _TrainingBar:
-    """One line for the phase at work; a phase that ends stays above."""
-
-    def __init__(self, console: Console) -> None:
-        self._progress = Progress(
-            TextColumn("{task.description:>12}"),
-            BarColumn(),
-            TextColumn("{task.completed}/{task.total} {task.fields[figures]}"),
-            TimeRemainingColumn(),
-            console=console,
-        )
-        self._tasks: dict[str, TaskID] = {}
-
-    def stop(self) -> None:
-        self._progress.stop()
-
-    def advance(self, progress: MiniProgress) -> None:
-        # Not earlier: while the clips are made, theirs is the bar that is shown.
-        self._progress.start()
-        if progress.phase not in self._tasks:
-            self._tasks[progress.phase] = self._progress.add_task(progress.phase, figures="")
-        figures = " ".join(
-            f"{name} {value:.4f}"
-            for name, value in progress.figures.items()
-            if name not in ("step", "seconds")
-        )
-        self._progress.update(
-            self._tasks[progress.phase], completed=progress.step, total=progress.steps, figures=figures
-        )

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from blender_addon.core.errors import RequestError
+from flextraj_backend.phase_bar import PhaseBar
 
 if TYPE_CHECKING:
     from flextraj_backend.study.conduct import StudyProgress
@@ -146,8 +146,12 @@ def _study(given: dict[str, Any], config: Path | None, workers: int | None) -> N
 
     log = Console(stderr=True)
     make_clips(study, lambda: BarReporter(log), workers or default_workers())
-    with _StudyBar(log) as bar, flushed_denormals():
-        result = conduct(study, bar.advance)
+    with PhaseBar(log) as bar, flushed_denormals():
+
+        def advance(progress: StudyProgress) -> None:
+            bar.advance(progress.phase, progress.step, progress.steps)
+
+        result = conduct(study, advance)
     paths = write_report(result)
     console = Console()
     print_tables(result, console)
@@ -191,29 +195,3 @@ def _numbers(text: str) -> list[int]:
         return [int(part) for part in text.split(",") if part.strip()]
     except ValueError as error:
         raise RequestError(f"'{text}' are no seeds: give whole numbers, such as --seeds 0,1.") from error
-
-
-class _StudyBar:
-    """One line for the phase at work; a phase that ends stays above."""
-
-    def __init__(self, console: Console) -> None:
-        self._progress = Progress(
-            TextColumn("{task.description:>30}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            console=console,
-        )
-        self._tasks: dict[str, TaskID] = {}
-
-    def __enter__(self) -> _StudyBar:
-        self._progress.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._progress.stop()
-
-    def advance(self, progress: StudyProgress) -> None:
-        if progress.phase not in self._tasks:
-            self._tasks[progress.phase] = self._progress.add_task(progress.phase)
-        self._progress.update(self._tasks[progress.phase], completed=progress.step, total=progress.steps)

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from blender_addon.core.errors import RequestError
+from flextraj_backend.phase_bar import PhaseBar
 
 if TYPE_CHECKING:
     from flextraj_backend.training.train_reports import StepReport
@@ -148,12 +148,14 @@ def command(
 
     console = Console(stderr=True)
     first = os.environ.get("RANK", "0") == "0"
-    with _progress_bar(console, shown=first) as progress:
-        bar = _StepBar(progress)
+    with PhaseBar(console) as bar:
+        shown = _TrainingBar(bar)
+        if first:
+            bar.advance("preparing clips", 0)
         result = train(
             settings,
-            bar.step if first else None,
-            bar.prepared if first else None,
+            shown.step if first else None,
+            shown.prepared if first else None,
             bar.note if first else None,
         )
     if first:
@@ -164,36 +166,18 @@ def command(
         )
 
 
-class _StepBar:
+class _TrainingBar:
     """Shows step, loss, stage, speed and remaining time."""
 
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
-        self._task = progress.add_task("preparing clips", total=None, detail="")
+    def __init__(self, bar: PhaseBar) -> None:
+        self._bar = bar
         self._seconds: list[float] = []
 
-    def note(self, sentence: str) -> None:
-        self._progress.console.print(sentence, highlight=False, soft_wrap=True)
-
     def prepared(self, done: int, total: int) -> None:
-        self._progress.update(self._task, completed=done, total=total)
+        self._bar.advance("preparing clips", done, total)
 
     def step(self, report: StepReport) -> None:
         self._seconds = [*self._seconds, report.seconds][-_SPEED_WINDOW:]
         speed = len(self._seconds) / max(sum(self._seconds), 1e-9)
-        detail = f"loss {report.loss:.4f}, {speed:.2f} steps/s"
-        self._progress.update(
-            self._task, description=report.stage, completed=report.step, total=report.total, detail=detail
-        )
-
-
-def _progress_bar(console: Console, *, shown: bool) -> Progress:
-    return Progress(
-        TextColumn("{task.description:>16}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[detail]}"),
-        TimeRemainingColumn(),
-        console=console,
-        disable=not shown,
-    )
+        detail = f"{report.stage}, loss {report.loss:.4f}, {speed:.2f} steps/s"
+        self._bar.advance("training", report.step, report.total, detail)

@@ -87,7 +87,7 @@ def _train(
             decoded = decode(model, latents + _LATENT_NOISE * noise)
         loss = _loss(decoded.float(), pixels, latents.float())
         risen = max(0.0, step / settings.steps - _LOCALITY_FROM) / (1 - _LOCALITY_FROM)
-        loss = loss + risen * _LOCALITY_WEIGHT * _locality_loss(latents.float(), painted)
+        loss = loss + risen * _LOCALITY_WEIGHT * locality_loss(latents.float(), painted)
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -124,12 +124,15 @@ def _loss(decoded: torch.Tensor, pixels: torch.Tensor, latents: torch.Tensor) ->
     return error.abs().mean() + _EDGE_WEIGHT * edges + _SPREAD_WEIGHT * spread
 
 
-def _locality_loss(latents: torch.Tensor, painted: torch.Tensor) -> torch.Tensor:
+def locality_loss(latents: torch.Tensor, painted: torch.Tensor) -> torch.Tensor:
     """How much a subject's latents change when everything around it turns black, as in a colour video.
 
     Left to itself an autoencoder's group norms make them change by half of their variance: a denoiser then
     cannot read the colours of one picture beside those of another. Latents that lie wholly within the subject
-    count.
+    count, in units of the variance of all.
+
+    Both sides are drawn to each other: with one of them held as a target, the latents, which have the same
+    weights, run away from themselves and grow without bound.
 
     Args:
         latents: (2 B, C, T, h, w), of pictures and of the same subjects on black.
@@ -138,8 +141,8 @@ def _locality_loss(latents: torch.Tensor, painted: torch.Tensor) -> torch.Tensor
     whole, alone = latents.chunk(2)
     cell = painted.shape[-1] // latents.shape[-1]
     inside = 1 - max_pool2d((~painted).float(), cell)[:, None]  # (B, 1, T, h, w)
-    squares = (alone - whole.detach()).square().mean(dim=1, keepdim=True) * inside
-    return squares.sum() / inside.sum().clamp(min=1)
+    squares = (alone - whole).square().mean(dim=1, keepdim=True) * inside
+    return squares.sum() / inside.sum().clamp(min=1) / latents.detach().var()
 
 
 @torch.no_grad()

@@ -8,10 +8,12 @@ from enum import StrEnum
 from typing import Protocol
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from blender_addon.core.errors import ErrorCode, FlexTrajError
+from flextraj_backend.phase_bar import PhaseBar
 from flextraj_backend.synthesis.run import SynthesisProgress
+
+_PHASE = "clips"
 
 
 class ProgressStyle(StrEnum):
@@ -81,25 +83,16 @@ class BarReporter:
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._bar = Progress(
-            TextColumn("Clips"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.description}"),
-            TimeRemainingColumn(),
-            console=console,
-            transient=True,
-        )
-        self._task = self._bar.add_task("starting Blender", total=None)
-        self._bar.start()
+        self._bar = PhaseBar(console)
+        self._bar.advance(_PHASE, 0, detail="starting Blender")
 
     def advance(self, progress: SynthesisProgress) -> None:
-        words = (
-            f"{progress.clips_per_minute:.1f} a minute" if progress.clips_per_minute else "starting Blender"
-        )
+        words = "starting Blender" if progress.done != progress.clips else ""
+        if progress.clips_per_minute:
+            words = f"{progress.clips_per_minute:.1f} a minute"
         if progress.failed:
-            words += f", {progress.failed} failed"
-        self._bar.update(self._task, description=words, completed=progress.done, total=progress.clips)
+            words = f"{words}, {progress.failed} failed".removeprefix(", ")
+        self._bar.advance(_PHASE, progress.done, progress.clips, words)
 
     def end(self, progress: SynthesisProgress, message: str) -> None:
         self._bar.stop()

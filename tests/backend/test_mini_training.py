@@ -17,6 +17,7 @@ from flextraj_backend.mini.autoencoder_training import (
     AutoencoderReport,
     decode,
     encode_mode,
+    locality_loss,
     train_autoencoder,
 )
 from flextraj_backend.mini.base_folder import build_transformer
@@ -126,6 +127,18 @@ def test_a_subjects_latents_stay_when_its_surroundings_turn_black() -> None:
         if len(changes) == 1:
             train_autoencoder(model, pool, held_out, settings, lambda report: None, every=150)
     assert changes[1] < 0.3 * changes[0]
+
+
+def test_latents_that_are_drawn_together_do_not_run_away() -> None:
+    torch.manual_seed(0)
+    latents = torch.randn(4, 8, 1, 4, 8, requires_grad=True)
+    loss = locality_loss(latents, torch.ones(2, 1, 8, 16, dtype=torch.bool))
+    (moves,) = torch.autograd.grad(loss, latents)
+    # A step that moves one picture's latents moves its partner's as far the other way: their mean stays.
+    torch.testing.assert_close(moves[:2], -moves[2:])
+    assert locality_loss(5 * latents, torch.ones(2, 1, 8, 16, dtype=torch.bool)).item() == pytest.approx(
+        loss.item()
+    )
 
 
 def test_latents_are_drawn_with_hardly_any_noise_whatever_the_picture() -> None:
