@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, cast
 
-import sentencepiece
 import torch
 from diffusers.models.autoencoders.autoencoder_kl_cogvideox import AutoencoderKLCogVideoX
 from diffusers.models.transformers.cogvideox_transformer_3d import CogVideoXTransformer3DModel
@@ -17,6 +15,7 @@ from torch import nn
 from transformers import T5Config, T5EncoderModel
 
 from flextraj_backend.mini.base_settings import TransformerSettings
+from flextraj_backend.mini.tokenizer import write_tokenizer
 
 PIPELINE = "CogVideoXImageToVideoPipeline"
 _SHARPNESS = 1.5
@@ -92,7 +91,9 @@ def write_text_encoder(
 
     Random features of words are enough for the mini: what moves is in the trajectories.
     """
-    vocabulary = _write_tokenizer(folder / "tokenizer", prompts, settings.text_tokens)
+    vocabulary = write_tokenizer(
+        folder / "tokenizer", ["unaligned, a video", *prompts], settings.text_tokens, _VOCABULARY
+    )
     torch.manual_seed(seed)
     encoder = T5EncoderModel(
         T5Config(
@@ -132,34 +133,3 @@ def write_model_index(folder: Path) -> None:
         "vae": ["diffusers", "AutoencoderKLCogVideoX"],
     }
     (folder / "model_index.json").write_text(json.dumps(index, indent=2))
-
-
-def _write_tokenizer(folder: Path, prompts: Iterable[str], max_length: int) -> int:
-    """Train a unigram model on the prompts; return the size of its vocabulary."""
-    model = io.BytesIO()
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(["unaligned, a video", *prompts]),
-        model_writer=model,
-        vocab_size=_VOCABULARY,
-        model_type="unigram",
-        pad_id=0,
-        eos_id=1,
-        unk_id=2,
-        bos_id=-1,
-        hard_vocab_limit=False,
-        num_threads=1,
-        minloglevel=2,
-    )
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "spiece.model").write_bytes(model.getvalue())
-    settings = {
-        "tokenizer_class": "T5Tokenizer",
-        "eos_token": "</s>",
-        "unk_token": "<unk>",
-        "pad_token": "<pad>",
-        "extra_ids": 0,
-        "additional_special_tokens": [],
-        "model_max_length": max_length,
-    }
-    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
-    return sentencepiece.SentencePieceProcessor(model_proto=model.getvalue()).get_piece_size()

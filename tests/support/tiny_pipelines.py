@@ -5,12 +5,10 @@ They load through the same `from_pretrained(folder, local_files_only=True)` as t
 
 from __future__ import annotations
 
-import io
 import json
 from pathlib import Path
 from typing import Any
 
-import sentencepiece
 import torch
 from diffusers.models.autoencoders.autoencoder_kl_cogvideox import AutoencoderKLCogVideoX
 from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
@@ -21,6 +19,7 @@ from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepSchedu
 from safetensors.torch import save_file
 from transformers import T5Config, T5EncoderModel, T5Tokenizer, UMT5Config, UMT5EncoderModel
 
+from flextraj_backend.mini.tokenizer import write_tokenizer
 from flextraj_backend.models.backbone import Backbone
 
 TINY_FRAMES, TINY_HEIGHT, TINY_WIDTH = 9, 64, 96
@@ -97,7 +96,7 @@ def build_tiny_cogvideox(
         timestep_spacing="trailing",
         clip_sample=False,
     ).save_pretrained(folder / "scheduler")
-    vocabulary = _write_sentencepiece(folder / "tokenizer", max_length=text_tokens)
+    vocabulary = _write_tokenizer(folder / "tokenizer", max_length=text_tokens)
     T5EncoderModel(T5Config(vocab_size=vocabulary, **_text_sizes())).save_pretrained(folder / "text_encoder")
     _write_model_index(
         folder,
@@ -155,7 +154,7 @@ def build_tiny_wan(
     UniPCMultistepScheduler(
         prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=5.0, final_sigmas_type="zero"
     ).save_pretrained(folder / "scheduler")
-    vocabulary = _write_sentencepiece(folder / "tokenizer", max_length=512)
+    vocabulary = _write_tokenizer(folder / "tokenizer", max_length=512)
     T5Tokenizer.from_pretrained(folder / "tokenizer").save_pretrained(folder / "tokenizer")
     encoder = UMT5EncoderModel(UMT5Config(vocab_size=vocabulary, **_text_sizes()))
     encoder.save_pretrained(folder / "text_encoder")
@@ -229,35 +228,11 @@ def _text_sizes() -> dict[str, Any]:
     }
 
 
-def _write_sentencepiece(folder: Path, max_length: int) -> int:
-    """Train a small unigram model; return the size of its vocabulary, at least 128."""
-    model, words = io.BytesIO(), _WORDS.split()
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter([" ".join(words[i:] + words[:i]) for i in range(len(words))] * 20),
-        model_writer=model,
-        vocab_size=96,
-        model_type="unigram",
-        pad_id=0,
-        eos_id=1,
-        unk_id=2,
-        bos_id=-1,
-        hard_vocab_limit=False,
-        num_threads=1,
-        minloglevel=2,
-    )
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "spiece.model").write_bytes(model.getvalue())
-    settings = {
-        "tokenizer_class": "T5Tokenizer",
-        "eos_token": "</s>",
-        "unk_token": "<unk>",
-        "pad_token": "<pad>",
-        "extra_ids": 0,
-        "additional_special_tokens": [],
-        "model_max_length": max_length,
-    }
-    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
-    return max(128, sentencepiece.SentencePieceProcessor(model_proto=model.getvalue()).get_piece_size())
+def _write_tokenizer(folder: Path, max_length: int) -> int:
+    """Write a tokenizer of a few words; return the size of a vocabulary that holds it, at least 128."""
+    words = _WORDS.split()
+    sentences = [" ".join(words[i:] + words[:i]) for i in range(len(words))] * 20
+    return max(128, write_tokenizer(folder, sentences, max_length, vocabulary=96))
 
 
 def _write_model_index(folder: Path, pipeline: str, **parts: Any) -> None:
