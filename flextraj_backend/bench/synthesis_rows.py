@@ -18,6 +18,7 @@ from flextraj_backend.synthesis.run import SynthesisProgress, make_dataset
 from flextraj_backend.synthesis.scene import Renderer, SceneOptions
 
 WORKER_COUNTS = (1, 2)
+_PLACES = (("process", "processes"), ("Ray worker", "Ray workers"))
 _FIRST_CLIPS = 2
 """Of each worker, not counted."""
 _LARGEST_SHARE = 1.0
@@ -66,14 +67,15 @@ def rows(bench: SynthesisBench, tell: Callable[[str], None]) -> list[BenchRow]:
     """
     measured: list[BenchRow] = []
     one_process = 0.0
-    for place in ("processes", "Ray workers") if bench.with_ray else ("processes",):
+    for singular, plural in _PLACES if bench.with_ray else _PLACES[:1]:
         for workers in WORKER_COUNTS:
-            tell(f"Making {bench.clips} clips with {workers} {place} ...")
-            seconds = _seconds_a_clip(bench, workers, is_on_ray=place != "processes")
+            makers = f"{workers} {singular if workers == 1 else plural}"
+            tell(f"Making {bench.clips} clips with {makers} ...")
+            seconds = _seconds_a_clip(bench, workers, is_on_ray=singular != "process")
             one_process = one_process or seconds
             measured.append(
                 BenchRow(
-                    work=f"a clip, {workers} {place}",
+                    work=f"a clip, {makers}",
                     points=None,
                     seconds=seconds,
                     reference="a clip, 1 process",
