@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 from rich.console import Console
 
+from flextraj_backend.installation import require_packages
 from flextraj_backend.phase_bar import PhaseBar
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ def command(
 
     The result is the folder DIR/mini, which the mini engine loads (flextraj weights use mini).
     """
+    require_packages("train", "eval")
+
     from flextraj_backend.mini.build import build_mini
     from flextraj_backend.mini.settings import BUNDLED, read_settings
     from flextraj_backend.synthesis.run_reports import BarReporter

@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from blender_addon.core.errors import RequestError
+from flextraj_backend.installation import require_packages
 from flextraj_backend.phase_bar import PhaseBar
 
 if TYPE_CHECKING:
@@ -103,6 +104,7 @@ def command(
     flextraj study --check mini --seed 1 --json mini.json: TrajErr of the mini model with and without control.
     """
     values = locals()
+    require_packages("train", "eval")
     given = {name: value for name, value in values.items() if name not in _NO_SETTING and value is not None}
     if check is not None:
         foreign = sorted(set(given) - {"clips", "steps"})

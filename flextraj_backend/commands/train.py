@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from blender_addon.core.errors import RequestError
+from flextraj_backend.installation import require_packages
 from flextraj_backend.phase_bar import PhaseBar
 
 if TYPE_CHECKING:
@@ -134,6 +135,7 @@ def command(
     With several GPUs or machines: accelerate launch -m flextraj_backend train ...
     """
     given = {name: value for name, value in locals().items() if name != "config" and value is not None}
+    require_packages("train")
     # Imported here: the command line's --help does not wait for torch.
     from flextraj_backend.training.train_settings import TrainSettings, read_settings, settings_values
 

@@ -2,27 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 from dataclasses import dataclass
 
 from blender_addon.core.errors import ErrorCode
 from flextraj_backend.engines.base import EngineError
-from flextraj_backend.installation import install_command
+from flextraj_backend.installation import missing_packages
 from flextraj_backend.models.backbone import Backbone
 from flextraj_backend.models.checkpoint_summary import AdapterSummary, adapter_summary
 from flextraj_backend.models.model_sizes import ModelSizes
 from flextraj_backend.models.weights import WeightsLocation, locate_weights, read_sizes
-
-_PACKAGES = (
-    "torch",
-    "diffusers",
-    "transformers",
-    "peft",
-    "accelerate",
-    "safetensors",
-    "sentencepiece",
-    "ftfy",
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,12 +24,8 @@ class InstalledModel:
 
 def check_packages() -> None:
     """Raises EngineError with the command that installs what is missing."""
-    missing = [name for name in _PACKAGES if importlib.util.find_spec(name) is None]
-    if missing:
-        raise EngineError(
-            f"The package {missing[0]} is not installed: run '{install_command('models')}'.",
-            ErrorCode.ENGINE,
-        )
+    if (sentence := missing_packages("models")) is not None:
+        raise EngineError(sentence, ErrorCode.ENGINE)
 
 
 def installed_model(backbone: Backbone) -> InstalledModel:

@@ -103,4 +103,4 @@ def damaged(location: WeightsLocation, error: FlexTrajError) -> FlexTrajError:
 
 
 def _make_it(purpose: str) -> str:
-    return f"run 'flextraj mini cpu -o DIR' {purpose}, and set {MINI_VARIABLE} to DIR"
+    return f"run 'flextraj mini cpu -o DIR' {purpose}, and set {MINI_VARIABLE} to DIR/mini"
