@@ -7,33 +7,25 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
-from diffusers.models.autoencoders.autoencoder_kl_cogvideox import AutoencoderKLCogVideoX
 from diffusers.models.transformers.cogvideox_transformer_3d import CogVideoXTransformer3DModel
-from numpy.typing import NDArray
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
-from flextraj_backend.atomic_file import atomic_path
-from flextraj_backend.mini.autoencoder_training import encode_mode
 from flextraj_backend.mini.base_settings import BaseTraining
 from flextraj_backend.mini.context_transformer import ContextTransformer, context_latents, in_context
-from flextraj_backend.mini.pictures import VideoPool, turned_clip
-from flextraj_backend.mini.turns import Turn
-from flextraj_backend.models.frame_autoencoder import frame_by_frame
+from flextraj_backend.mini.latent_pool import LatentPool
+from flextraj_backend.models.tensor_file import write_tensors
 from flextraj_backend.training.ema import MovingAverage
 from flextraj_backend.training.objectives import noisy_video, velocity_levels, velocity_loss
 from flextraj_backend.training.optimization import learning_rate_factor, set_learning_rate
 from flextraj_backend.training.train_settings import LearningRateSchedule
-from flextraj_backend.training.video_codec import pixels_of
 
 LEVELS = 1000
 _TEXT_DROP = 0.2
-_ENCODE_BATCH = 8
 _MAPS = 0.2
 _BARE = 0.08
 """Shares of the contexts that are source maps, and that hold nothing but codes."""
@@ -44,98 +36,6 @@ _OWN = 0.5
 _OWN_UNTIL = 0.06
 _STRANGE_FROM = 0.4
 """Shares of the training between which the rest changes from the video's own colours to others."""
-
-
-@dataclass(frozen=True, eq=False)
-class LatentPool:
-    """Encoded clips.
-
-    Attributes:
-        videos: (N, F, C, h, w) bfloat16, scaled.
-        photos: (N, 1, C, h, w) of their first frames.
-        own_contexts: (N, F, 2C, h, w) bfloat16, the same motions in the same colours, as condition latents.
-        strange_contexts: the same in other colours.
-        source_contexts: the same of the maps of where in the first frame everything comes from.
-        code_contexts: the same of these maps in codes drawn at random.
-        texts: (N, tokens, D) embedded prompts; `no_text` (tokens, D) the empty one.
-    """
-
-    videos: torch.Tensor
-    photos: torch.Tensor
-    own_contexts: torch.Tensor
-    strange_contexts: torch.Tensor
-    source_contexts: torch.Tensor
-    code_contexts: torch.Tensor
-    texts: torch.Tensor
-    no_text: torch.Tensor
-
-
-@torch.no_grad()
-def encode_pool(
-    autoencoder: AutoencoderKLCogVideoX,
-    pool: VideoPool,
-    variants: int,
-    embed: Callable[[str], torch.Tensor],
-    seed: int,
-    on_clip: Callable[[int, int], None],
-) -> LatentPool:
-    """Encode each clip in several colours and directions.
-
-    Args:
-        pool: N clips.
-        variants: turns of each; the result holds N times as many.
-        embed: a prompt to (tokens, D).
-        on_clip: called with the number of clips encoded and their total.
-    """
-    rng = np.random.default_rng([seed, 1])
-    videos, photos, own_contexts, strange_contexts, source_contexts, code_contexts = [], [], [], [], [], []
-    total = len(pool.videos) * variants
-    for variant in range(variants):
-        for first in range(0, len(pool.videos), _ENCODE_BATCH):
-            indices = range(first, min(first + _ENCODE_BATCH, len(pool.videos)))
-            turns = [Turn.draw(rng) for _ in indices]
-            drawn = [turned_clip(pool, index, turn, rng) for index, turn in zip(indices, turns, strict=True)]
-            video, photo = _encoded(autoencoder, [clip.video for clip in drawn])
-            videos.append(video)
-            photos.append(photo)
-            own_contexts.append(_context(autoencoder, [clip.own for clip in drawn]))
-            strange_contexts.append(_context(autoencoder, [clip.strange for clip in drawn]))
-            source_contexts.append(_context(autoencoder, [clip.sources for clip in drawn]))
-            code_contexts.append(_context(autoencoder, [clip.codes for clip in drawn]))
-            on_clip(variant * len(pool.videos) + first + len(drawn), total)
-    texts = torch.stack([embed(prompt) for prompt in pool.prompts]).repeat(variants, 1, 1)
-    return LatentPool(
-        torch.cat(videos),
-        torch.cat(photos),
-        torch.cat(own_contexts),
-        torch.cat(strange_contexts),
-        torch.cat(source_contexts),
-        torch.cat(code_contexts),
-        texts,
-        embed(""),
-    )
-
-
-def _context(autoencoder: AutoencoderKLCogVideoX, videos: Sequence[NDArray[np.uint8]]) -> torch.Tensor:
-    """Videos (T, H, W, 3) as condition latents. (B, F, 2C, h, w)"""
-    video, photo = _encoded(autoencoder, videos)
-    return torch.cat((video, torch.cat((photo, torch.zeros_like(video[:, 1:])), dim=1)), dim=2)
-
-
-def _encoded(
-    autoencoder: AutoencoderKLCogVideoX, videos: Sequence[NDArray[np.uint8]]
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Scaled latents of B videos (T, H, W, 3) and of their first frames. (B, F, C, h, w), (B, 1, C, h, w)"""
-    device = next(autoencoder.parameters()).device
-    scale = float(autoencoder.config["scaling_factor"])
-    pixels = pixels_of(np.stack(videos)).to(device)
-    with torch.autocast(device.type, torch.bfloat16), frame_by_frame(autoencoder):
-        whole = encode_mode(autoencoder, pixels)
-        alone = encode_mode(autoencoder, pixels[:, :, :1])
-    whole, alone = (
-        (scale * part.float()).transpose(1, 2).to(torch.bfloat16).cpu() for part in (whole, alone)
-    )
-    return whole, alone
 
 
 @dataclass(frozen=True)
@@ -234,15 +134,15 @@ def _loss(
 ) -> torch.Tensor:
     """The loss of a step, a function of the seed and the step alone."""
     generator = _generator(settings, step)
-    chosen = torch.randint(len(latents.videos), (settings.batch,), generator=generator)
-    clean = latents.videos[chosen].float()
+    chosen = torch.randint(len(latents.texts), (settings.batch,), generator=generator)
+    clean = latents.clips.videos[chosen].float()
     noise = torch.randn(clean.shape, generator=generator)
     # One level in each slice of the range: less variance than independent draws.
     strata = torch.rand(settings.batch, generator=generator) + torch.arange(settings.batch)
     timesteps = (strata * LEVELS / settings.batch).long().clamp(max=LEVELS - 1)
     levels = velocity_levels(alphas_cumprod, timesteps)
     noisy = noisy_video(clean, noise, levels)
-    photos = torch.cat((latents.photos[chosen].float(), torch.zeros_like(clean[:, 1:])), dim=1)
+    photos = latents.clips.padded_photos(chosen)
     texts = latents.texts[chosen].clone()
     texts[torch.rand(settings.batch, generator=generator) < _TEXT_DROP] = latents.no_text
     context = None
@@ -251,12 +151,14 @@ def _loss(
             (settings.batch, 1, 1, 1, 1), generator=generator
         )
         share = share * (torch.rand(share.shape, generator=generator) >= _OWN)
-        own, strange = latents.own_contexts[chosen].float(), latents.strange_contexts[chosen].float()
+        own, strange = latents.own_contexts.condition(chosen), latents.strange_contexts.condition(chosen)
         kind = torch.rand(share.shape, generator=generator)
         is_bare, is_map = kind < _BARE, kind < _BARE + _MAPS
-        shown = torch.where(is_map, latents.source_contexts[chosen].float(), torch.lerp(own, strange, share))
+        shown = torch.where(
+            is_map, latents.source_contexts.condition(chosen), torch.lerp(own, strange, share)
+        )
         is_coded = torch.rand(share.shape, generator=generator) < _CODED
-        codes = latents.code_contexts[chosen].float() * (is_bare | is_coded)
+        codes = latents.code_contexts.condition(chosen) * (is_bare | is_coded)
         context = context_latents((shown * ~is_bare + codes).to(device))
     noisy, photos, clean = noisy.to(device), photos.to(device), clean.to(device)
     with torch.autocast(device.type, torch.bfloat16):
@@ -283,8 +185,7 @@ def _save(
         tensors[f"average.{name}"] = average.averages[name]
         for key, value in optimizer.state[parameter].items():
             tensors[f"optimizer.{key}.{name}"] = value
-    with atomic_path(path) as temporary:
-        save_file({name: value.contiguous().clone() for name, value in tensors.items()}, temporary)
+    write_tensors(path, {name: value.contiguous().clone() for name, value in tensors.items()})
 
 
 def _restore(
@@ -299,7 +200,9 @@ def _restore(
         for name, parameter in named.items():
             parameter.copy_(tensors[f"weight.{name}"])
             average.averages[name].copy_(tensors[f"average.{name}"])
+            moments = ("exp_avg", "exp_avg_sq")
             optimizer.state[parameter] = {
-                key: tensors[f"optimizer.{key}.{name}"] for key in ("step", "exp_avg", "exp_avg_sq")
+                "step": tensors[f"optimizer.step.{name}"],  # AdamW keeps it on the CPU
+                **{key: tensors[f"optimizer.{key}.{name}"].to(parameter.device) for key in moments},
             }
     return int(tensors["step"])

@@ -1,6 +1,7 @@
 """Makes a mini model from nothing: clips, autoencoder, base, control, and the folder that is shipped.
 
-Each part is written once it is complete and not made again, and a training that was interrupted goes on.
+Each part is written once it is complete and not made again. Clips, base and control that were interrupted
+go on; the autoencoder, a matter of minutes, is begun again.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from typing import Any
 import torch
 
 from blender_addon.core.errors import RequestError
-from flextraj_backend.atomic_file import atomic_folder, atomic_path
+from flextraj_backend.atomic_file import atomic_folder, write_text
+from flextraj_backend.json_values import plain
 from flextraj_backend.mini.autoencoder import build_autoencoder
 from flextraj_backend.mini.autoencoder_training import train_autoencoder
 from flextraj_backend.mini.base_folder import (
@@ -23,10 +25,11 @@ from flextraj_backend.mini.base_folder import (
     write_scheduler,
     write_text_encoder,
 )
-from flextraj_backend.mini.base_training import encode_pool, train_base
-from flextraj_backend.mini.pack import pack_mini
+from flextraj_backend.mini.base_training import train_base
+from flextraj_backend.mini.latent_pool import encode_pool
+from flextraj_backend.mini.pack import check_packed_size, pack_mini
 from flextraj_backend.mini.pictures import VideoPool, load_pool
-from flextraj_backend.mini.settings import MiniSettings
+from flextraj_backend.mini.settings import HELD_OUT, MiniSettings
 from flextraj_backend.synthesis.clip_maker import BLENDER_MAKER
 from flextraj_backend.synthesis.pipeline import synthesize
 from flextraj_backend.synthesis.run_reports import Reporter
@@ -36,13 +39,10 @@ from flextraj_backend.training.train_reports import StepReport
 from flextraj_backend.training.train_settings import (
     FuseStart,
     LearningRateSchedule,
-    TrainPrecision,
     TrainSettings,
 )
 from flextraj_backend.training.trainer import train
 
-HELD_OUT = 16
-"""Clips at the start of the set that autoencoder and base never see."""
 LOG = "mini.jsonl"
 
 
@@ -80,8 +80,12 @@ def build_mini(
         the folder for `FLEXTRAJ_MINI_DIR` or the package.
 
     Raises:
-        FlexTrajError: one of the parts cannot be made; or the folder belongs to other settings.
+        FlexTrajError: one of the parts cannot be made, the result would be too large, there is no GPU where
+            one is needed, or the folder belongs to other settings.
     """
+    check_packed_size(settings)
+    if settings.needs_gpu and not torch.cuda.is_available():
+        raise RequestError("This size needs a GPU with CUDA, on a processor it takes days: choose 'cpu'.")
     folder.mkdir(parents=True, exist_ok=True)
     _check_same(settings, folder / "settings.json")
     torch.set_num_threads(settings.threads)
@@ -128,7 +132,6 @@ def _make_autoencoder(
 def _make_base(settings: MiniSettings, base: Path, pool: VideoPool, device: torch.device, log: _Log) -> None:
     from diffusers.models.autoencoders.autoencoder_kl_cogvideox import AutoencoderKLCogVideoX
 
-    from flextraj_backend.models.cogvideox_pipeline import FlexTrajCogVideoXPipeline
     from flextraj_backend.models.prompts import Alignment
 
     training = settings.base_training
@@ -139,13 +142,7 @@ def _make_base(settings: MiniSettings, base: Path, pool: VideoPool, device: torc
     torch.manual_seed(training.seed)
     shape = (settings.frames, settings.width, settings.height)
     transformer: Any = build_transformer(settings.transformer, autoencoder, *shape)
-    transformer.save_pretrained(base / "transformer")
-    write_model_index(base)
-    try:
-        pipeline: Any = FlexTrajCogVideoXPipeline.from_pretrained(base, local_files_only=True)
-    finally:
-        # The folder is complete only with a trained transformer.
-        (base / "model_index.json").unlink()
+    pipeline = _untrained_pipeline(base, autoencoder, transformer)
     pipeline.to(device)
     texts: dict[str, torch.Tensor] = {}
 
@@ -176,6 +173,23 @@ def _make_base(settings: MiniSettings, base: Path, pool: VideoPool, device: torc
     write_model_index(base)
 
 
+def _untrained_pipeline(base: Path, autoencoder: Any, transformer: Any) -> Any:
+    """What embeds prompts as the engine will. The folder is no base before its transformer is trained."""
+    from diffusers.schedulers.scheduling_ddim_cogvideox import CogVideoXDDIMScheduler
+    from transformers import T5EncoderModel, T5Tokenizer
+
+    from flextraj_backend.models.cogvideox_pipeline import FlexTrajCogVideoXPipeline
+
+    scheduler: Any = CogVideoXDDIMScheduler.from_pretrained(base / "scheduler")
+    return FlexTrajCogVideoXPipeline(
+        tokenizer=T5Tokenizer.from_pretrained(base / "tokenizer"),
+        text_encoder=T5EncoderModel.from_pretrained(base / "text_encoder"),
+        vae=autoencoder,
+        transformer=transformer,
+        scheduler=scheduler,
+    )
+
+
 def _make_control(settings: MiniSettings, clips: Path, base: Path, run: Path, log: _Log) -> Path:
     control, trained = settings.control, run / "control.safetensors"
     if trained.exists():
@@ -196,7 +210,7 @@ def _make_control(settings: MiniSettings, clips: Path, base: Path, run: Path, lo
             batch=control.batch,
             learning_rate=control.learning_rate,
             ema=control.ema,
-            precision=TrainPrecision(settings.precision),
+            precision=settings.precision,
             schedule=LearningRateSchedule.COSINE,
             image_noise=False,
             image_dropout=0.0,
@@ -211,26 +225,40 @@ def _make_control(settings: MiniSettings, clips: Path, base: Path, run: Path, lo
 
 
 class _Log:
-    """Writes figures as JSON lines and passes all progress on."""
+    """Writes figures as JSON lines and passes all progress on.
+
+    A phase that was interrupted says again what it does again: its later lines of before are taken back.
+    """
 
     def __init__(self, path: Path, on_progress: OnProgress) -> None:
         self._path, self._on_progress = path, on_progress
+        self._phases: set[str] = set()
 
     def write(self, phase: str, step: int, steps: int, figures: Mapping[str, float]) -> None:
+        if phase not in self._phases:
+            self._phases.add(phase)
+            self._take_back(phase, step)
         with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"phase": phase, **figures, "step": step}) + "\n")
+            file.write(json.dumps(plain({"phase": phase, **figures, "step": step})) + "\n")
         self.show(phase, step, steps, figures)
 
     def show(self, phase: str, step: int, steps: int, figures: Mapping[str, float] | None = None) -> None:
         self._on_progress(MiniProgress(phase, step, steps, figures or {}))
+
+    def _take_back(self, phase: str, step: int) -> None:
+        if not self._path.exists():
+            return
+        lines = self._path.read_text(encoding="utf-8").splitlines(keepends=True)
+        records = [(line, json.loads(line)) for line in lines if line.endswith("\n")]
+        kept = [line for line, record in records if record["phase"] != phase or record["step"] < step]
+        write_text(self._path, "".join(kept))
 
 
 def _check_same(settings: MiniSettings, path: Path) -> None:
     """Raises RequestError where the folder was begun with other settings."""
     text = json.dumps(asdict(settings), indent=2, default=str)
     if not path.exists():
-        with atomic_path(path) as temporary:
-            temporary.write_text(text)
+        write_text(path, text)
     elif path.read_text() != text:
         raise RequestError(
             f"{path.parent} was begun with other settings: give another folder with -o, or the same settings."

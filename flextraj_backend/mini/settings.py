@@ -13,7 +13,11 @@ from flextraj_backend.mini.base_settings import BaseTraining, TransformerSetting
 from flextraj_backend.synthesis.plan import SynthesisSettings
 from flextraj_backend.synthesis.record_json import Record, from_json, to_json
 from flextraj_backend.synthesis.scene import SceneOptions
+from flextraj_backend.training.curriculum import load_curriculum
+from flextraj_backend.training.train_settings import TrainPrecision
 
+HELD_OUT = 16
+"""Clips at the start of the set that autoencoder and base never see."""
 BUNDLED = Path(__file__).with_name("mini.toml")
 _SCENE_KEYS = ("width", "height", "frames", "fps")
 
@@ -39,8 +43,9 @@ class MiniSettings:
 
     Attributes:
         width, height, frames, fps: of its videos.
-        precision: number format of the training, as `flextraj train --precision`.
+        precision: number format of the control's training; autoencoder and base are trained in bf16.
         threads: of the processor that the training uses.
+        needs_gpu: True where a processor would take days.
         clip_count: synthetic clips, made with `clips`.
     """
 
@@ -48,8 +53,9 @@ class MiniSettings:
     height: int
     frames: int
     fps: float
-    precision: str
+    precision: TrainPrecision
     threads: int
+    needs_gpu: bool
     clip_count: int
     clips: SynthesisSettings
     autoencoder: AutoencoderSettings
@@ -92,7 +98,19 @@ def _settings(table: dict[str, Any]) -> MiniSettings:
         "control": ControlTraining,
     }
     read = {name: _read(kind, table.pop(name)) for name, kind in parts.items()}
-    return MiniSettings(clip_count=count, clips=SynthesisSettings(scene=scene, **plan), **read, **table)
+    table["precision"] = TrainPrecision(table["precision"])
+    settings = MiniSettings(clip_count=count, clips=SynthesisSettings(scene=scene, **plan), **read, **table)
+    _check(settings)
+    return settings
+
+
+def _check(settings: MiniSettings) -> None:
+    """Raises ValueError or RequestError for what would stop the run after hours."""
+    load_curriculum(settings.control.curriculum)
+    if settings.clip_count <= HELD_OUT:
+        raise ValueError(f"clips.count must be larger than {HELD_OUT}, which are held out")
+    if settings.autoencoder_training.frames > settings.frames:
+        raise ValueError("autoencoder_training.frames must not be larger than frames")
 
 
 def _read(kind: type[Record], values: dict[str, Any]) -> Record:

@@ -8,13 +8,12 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
 from blender_addon.core.errors import ErrorCode, FlexTrajError
 from blender_addon.core.model_options import CacheStorage
-from flextraj_backend.atomic_file import atomic_path
 from flextraj_backend.models.backbone import Backbone, TokenGrid
 from flextraj_backend.models.condition_prefetch import ConditionPrefetch
+from flextraj_backend.models.tensor_file import write_tensors
 from flextraj_backend.models.token_pruning import KeptTokens
 
 FORMAT = "flextraj-condition-cache"
@@ -121,12 +120,7 @@ class ConditionCache:
             "control": self.control,
         }
         tensors = {name: tensor.cpu() for name, tensor in self._tensors().items()}
-        with atomic_path(path) as temporary:
-            try:
-                save_file(tensors, temporary, metadata)
-            except SafetensorError as error:  # which hides the system's error
-                raise OSError(str(error)) from error
-        return path
+        return write_tensors(path, tensors, metadata)
 
     @classmethod
     def load(cls, path: Path) -> ConditionCache:

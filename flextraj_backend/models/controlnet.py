@@ -21,14 +21,13 @@ from diffusers.models.modeling_utils import ModelMixin
 from diffusers.models.transformers.cogvideox_transformer_3d import CogVideoXBlock, CogVideoXTransformer3DModel
 from diffusers.models.transformers.transformer_wan import WanTransformer3DModel, WanTransformerBlock
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import nn
 
 from blender_addon.core.errors import ErrorCode, FlexTrajError
-from flextraj_backend.atomic_file import atomic_path
 from flextraj_backend.models.backbone import Backbone
 from flextraj_backend.models.condition import ConditionLatents
 from flextraj_backend.models.real_configs import CONTROLNET_DEPTH_SHARE
+from flextraj_backend.models.tensor_file import write_tensors
 
 FORMAT = "flextraj-controlnet"
 VERSION = "1"
@@ -159,9 +158,7 @@ class ControlNetMixin(ModelMixin, ConfigMixin, ABC):
         """
         tensors = {name: tensor.detach().contiguous().cpu() for name, tensor in self.trainable_parameters()}
         metadata = {"format": FORMAT, "version": VERSION, "backbone": self.backbone.value}
-        with atomic_path(path) as temporary:
-            save_file(tensors, temporary, metadata)
-        return path
+        return write_tensors(path, tensors, metadata)
 
     def load_control(self, path: Path) -> Self:
         """Read a file of `save_control`; the copies are made when there are none yet.

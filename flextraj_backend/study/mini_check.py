@@ -25,7 +25,7 @@ from flextraj_backend.engines.mini.weights import installed_mini
 from flextraj_backend.engines.registry import engine
 from flextraj_backend.evaluation.report import evaluate_clip
 from flextraj_backend.image_io import write_image
-from flextraj_backend.study.json_values import plain
+from flextraj_backend.json_values import plain
 from flextraj_backend.study.sheets import strip
 from flextraj_backend.study.study_clips import mini_of_raster
 from flextraj_backend.study.trackable import trackable_samples

@@ -9,9 +9,9 @@ from typing import Any
 
 from flextraj_backend.atomic_file import write_text
 from flextraj_backend.evaluation.video_features import FEATURE_NAME
+from flextraj_backend.json_values import plain
 from flextraj_backend.study.conduct import StudyResult, settings_to_json
 from flextraj_backend.study.figures import MAIN_FIGURES, over_seeds
-from flextraj_backend.study.json_values import plain
 from flextraj_backend.study.paper import PAPER
 from flextraj_backend.study.plots import BARS, CURVES, write_bars, write_curves
 from flextraj_backend.study.scoring import choices_to_json, scores_to_json

@@ -15,8 +15,8 @@ from flextraj_backend.atomic_file import write_text
 from flextraj_backend.evaluation.frechet import FrechetDistance, frechet_distance
 from flextraj_backend.evaluation.report import evaluate_clip
 from flextraj_backend.evaluation.video_features import video_features
+from flextraj_backend.json_values import plain
 from flextraj_backend.study.figures import Measure, SampleScore, SeedScores
-from flextraj_backend.study.json_values import plain
 from flextraj_backend.study.sampling import Frames, HeldOutSample
 from flextraj_backend.synthesis.record_json import to_json
 from flextraj_backend.training.clip_conditioning import kept_samples

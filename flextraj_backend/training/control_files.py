@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 
-from flextraj_backend.atomic_file import atomic_path
 from flextraj_backend.models.checkpoint import SavedPrecision, adapter_of, write_adapter
 from flextraj_backend.models.controlnet import FORMAT, VERSION, ControlNetMixin
+from flextraj_backend.models.tensor_file import write_tensors
 from flextraj_backend.training.sharding import whole
 from flextraj_backend.training.train_settings import TrainPrecision
 
@@ -32,8 +31,6 @@ def write_control(
     """Write them in the authors' format, or that of the ControlNet-style control. Raises FlexTrajError."""
     if isinstance(transformer, ControlNetMixin):
         metadata = {"format": FORMAT, "version": VERSION, "backbone": transformer.backbone.value}
-        with atomic_path(path) as temporary:
-            save_file(dict(tensors), temporary, metadata)
-        return path
+        return write_tensors(path, tensors, metadata)
     saved = SavedPrecision.FLOAT32 if precision is TrainPrecision.FP32 else SavedPrecision.BFLOAT16
     return write_adapter(replace(adapter_of(transformer), tensors=tensors), path, saved)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 import torch
 from diffusers.models.transformers.cogvideox_transformer_3d import CogVideoXTransformer3DModel
 
-from blender_addon.core.errors import RequestError
+from blender_addon.core.errors import FlexTrajError, RequestError
 from flextraj_backend.mini.autoencoder import build_autoencoder, fix_posterior
 from flextraj_backend.mini.autoencoder_settings import AutoencoderSettings, AutoencoderTraining
 from flextraj_backend.mini.autoencoder_training import (
@@ -22,10 +23,12 @@ from flextraj_backend.mini.autoencoder_training import (
 )
 from flextraj_backend.mini.base_folder import build_transformer
 from flextraj_backend.mini.base_settings import BaseTraining, TransformerSettings
-from flextraj_backend.mini.base_training import BaseReport, LatentPool, largest_strangeness, train_base
+from flextraj_backend.mini.base_training import BaseReport, largest_strangeness, train_base
 from flextraj_backend.mini.context_transformer import ContextTransformer, context_latents, in_context
+from flextraj_backend.mini.latent_pool import EncodedVideos, LatentPool, encode_pool
+from flextraj_backend.mini.pack import check_packed_size
 from flextraj_backend.mini.pictures import VideoPool, turned_clip
-from flextraj_backend.mini.settings import read_settings
+from flextraj_backend.mini.settings import BUNDLED, read_settings
 from flextraj_backend.mini.source_maps import SubjectTracks
 from flextraj_backend.mini.turns import Turn
 from flextraj_backend.models.frame_autoencoder import frame_by_frame, sees_frames_alone
@@ -154,9 +157,10 @@ def tiny_latents() -> LatentPool:
     generator = torch.Generator().manual_seed(0)
     videos = torch.randn((6, FRAMES, 8, 8, 16), generator=generator).bfloat16()
     texts = torch.randn((6, 4, 64), generator=generator)
-    contexts = torch.cat((videos, videos), dim=2)
-    others = (contexts.flip(2), contexts.flip(1), contexts.flip(3))
-    return LatentPool(videos, videos[:, :1], contexts, *others, texts, texts[0])
+    clips, strange, sources, codes = (
+        EncodedVideos(kind, kind[:, :1]) for kind in (videos, videos.flip(2), videos.flip(1), videos.flip(3))
+    )
+    return LatentPool(clips, clips, strange, sources, codes, texts, texts[0])
 
 
 class Interruption(Exception):
@@ -201,26 +205,41 @@ def test_a_base_pretrained_in_context_runs_as_the_stock_transformer(tmp_path: Pa
         assert isinstance(model, ContextTransformer)
     assert type(stock) is CogVideoXTransformer3DModel
     assert set(weights) == names == set(stock.state_dict())
-    latents = tiny_latents()
-    inputs = torch.cat((latents.videos, latents.videos), dim=2).float()
+    latents, everything = tiny_latents(), torch.arange(6)
+    inputs = latents.clips.condition(everything)
     with torch.no_grad():
         sample = stock(inputs, latents.texts, torch.zeros(6), return_dict=False)[0]
-    assert sample.shape == latents.videos.shape
+    assert sample.shape == latents.clips.videos.shape
+
+
+def test_encoded_clips_are_those_of_the_pool_in_every_variant() -> None:
+    model, pool = small_autoencoder(), video_pool(10, 1, seed=4)
+    told: list[tuple[int, int]] = []
+    latents = encode_pool(
+        model, pool, 2, lambda prompt: torch.zeros(4, 64), 0, lambda done, total: told.append((done, total))
+    )
+    assert told == [(8, 20), (10, 20), (18, 20), (20, 20)]
+    assert latents.clips.videos.shape == (20, FRAMES, 8, 8, 16) and latents.texts.shape == (20, 4, 64)
+    condition = latents.source_contexts.condition(torch.tensor([3, 19]))
+    assert condition.shape == (2, FRAMES, 16, 8, 16)
+    assert torch.equal(condition[:, :, :8], latents.source_contexts.videos[[3, 19]].float())
+    assert torch.equal(condition[:, :1, 8:], latents.source_contexts.photos[[3, 19]].float())
+    assert not condition[:, 1:, 8:].any()
 
 
 def test_the_base_sees_the_context_it_is_given() -> None:
     torch.manual_seed(0)
     transformer: Any = build_transformer(TINY, small_autoencoder(), FRAMES, WIDTH, HEIGHT)
     torch.nn.init.normal_(transformer.proj_out.weight, std=0.1)
-    latents = tiny_latents()
-    inputs = torch.cat((latents.videos, latents.videos), dim=2).float()
+    latents, everything = tiny_latents(), torch.arange(6)
+    inputs = latents.clips.condition(everything)
     with in_context(transformer) as model, torch.no_grad():
         alone, first, second = (
             model(inputs, latents.texts, torch.zeros(6), condition=context, return_dict=False)[0]
             for context in (
                 None,
-                context_latents(latents.own_contexts.float()),
-                context_latents(latents.strange_contexts.float()),
+                context_latents(latents.own_contexts.condition(everything)),
+                context_latents(latents.strange_contexts.condition(everything)),
             )
         )
     assert not torch.allclose(alone, first, atol=1e-4)
@@ -287,11 +306,36 @@ def test_both_sizes_of_the_bundled_configuration_can_be_read() -> None:
     for settings in (cpu, gpu):
         token = 2 ** (len(settings.autoencoder.channels) - 1) * settings.transformer.patch
         assert settings.width % token == settings.height % token == 0
+        check_packed_size(settings)
+
+
+def test_a_model_that_could_not_be_packed_is_refused_before_it_is_trained() -> None:
+    settings = read_settings("cpu")
+    with pytest.raises(RequestError, match=r"would take \d+ MB, more than 40"):
+        check_packed_size(replace(settings, transformer=replace(settings.transformer, layers=60)))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        ('precision = "bf16"', 'precision = "bf-16"', "bf-16"),
+        ('curriculum = "annealing_small"', 'curriculum = "anealing"', "anealing"),
+        ("count = 2000", "count = 16", "clips.count"),
+        ("batch = 16\nframes = 1\n", "batch = 16\nframes = 10\n", "autoencoder_training.frames"),
+    ],
+)
+def test_a_mistake_that_would_stop_the_run_after_hours_is_told_at_once(
+    before: str, after: str, told: str, tmp_path: Path
+) -> None:
+    text = BUNDLED.read_text()
+    assert before in text
+    mistaken = tmp_path / "mini.toml"
+    mistaken.write_text(text.replace(before, after, 1))
+    with pytest.raises(FlexTrajError, match=told):
+        read_settings("cpu", mistaken)
 
 
 def test_a_mistake_in_the_configuration_is_told_by_its_name(tmp_path: Path) -> None:
-    from flextraj_backend.mini.settings import BUNDLED
-
     mistaken = tmp_path / "mini.toml"
     mistaken.write_text(BUNDLED.read_text().replace("latent_channels", "latent_chanels"))
     with pytest.raises(RequestError, match="latent_chan"):

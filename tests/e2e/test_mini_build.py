@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import toy_clip_maker
@@ -23,6 +25,7 @@ frames = 3
 fps = 8.0
 precision = "bf16"
 threads = 1
+needs_gpu = false
 [toy.clips]
 count = 24
 seed = 1
@@ -59,6 +62,12 @@ validation_clips = 2
 """
 
 
+def logged(path: Path) -> list[dict[str, Any]]:
+    """The log's lines without their times."""
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    return [{key: value for key, value in line.items() if key != "seconds"} for line in lines]
+
+
 def test_one_command_makes_a_model_that_the_engine_loads_and_is_not_made_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -80,9 +89,17 @@ def test_one_command_makes_a_model_that_the_engine_loads_and_is_not_made_twice(
     assert all(file.stat().st_size < 1_000_000 for file in folder.rglob("*.safetensors"))
     assert sorted(path.name for path in folder.glob("*.jsonl")) == ["control_log.jsonl", "run_mini.jsonl"]
 
+    log = logged(tmp_path / "run" / "mini.jsonl")
+    assert [line["phase"] for line in log] == ["autoencoder", "base"]
+
     seen.clear()
     build()
     assert not [progress for progress in seen if progress.phase in ("autoencoder", "encoding", "base")]
+
+    # As if the machine had gone down within the base's training: it says again what it does again.
+    (tmp_path / "run" / "base" / "model_index.json").unlink()
+    build()
+    assert logged(tmp_path / "run" / "mini.jsonl") == log
 
     config.write_text(CONFIGURATION.replace("rank = 4", "rank = 2"))
     settings = read_settings("toy", config)
