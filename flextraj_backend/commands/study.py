@@ -159,7 +159,7 @@ def _study(given: dict[str, Any], config: Path | None, workers: int | None) -> N
     print_tables(result, console)
     for text in (frechet_note(result), order_text(result.variants)):
         console.print(text, markup=False, highlight=False, soft_wrap=True)
-    console.print("Written: " + ", ".join(str(path) for path in paths), highlight=False, soft_wrap=True)
+    console.print("Written: " + ", ".join(map(str, paths)), markup=False, highlight=False, soft_wrap=True)
     check_cache(result)
 
 

@@ -163,6 +163,7 @@ def command(
     if first:
         Console().print(
             f"{result.control}: {result.steps} steps; log and checkpoints are in {result.run}.",
+            markup=False,
             highlight=False,
             soft_wrap=True,
         )

@@ -35,6 +35,7 @@ from flextraj_backend.synthesis.pipeline import synthesize
 from flextraj_backend.synthesis.run_reports import Reporter
 from flextraj_backend.synthesis.shards import dataset_keys
 from flextraj_backend.synthesis.stop_signals import stopping_on_signals
+from flextraj_backend.training.run_folder import has_steps
 from flextraj_backend.training.train_reports import StepReport
 from flextraj_backend.training.train_settings import (
     FuseStart,
@@ -218,7 +219,7 @@ def _make_control(settings: MiniSettings, clips: Path, base: Path, run: Path, lo
             encode_batch=8,
             validation_clips=control.validation_clips,
             seed=control.seed,
-            resume=(run / "run.toml").exists(),
+            resume=has_steps(run),
         ),
         on_step,
     ).control

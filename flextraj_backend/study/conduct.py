@@ -32,7 +32,9 @@ from flextraj_backend.study.study_clips import held_out_store
 from flextraj_backend.study.study_settings import RUNS, StudySettings
 from flextraj_backend.study.variants import Baseline, Variant
 from flextraj_backend.synthesis.record_json import to_json
+from flextraj_backend.training.base_loading import find_base
 from flextraj_backend.training.train_reports import StepReport
+from flextraj_backend.training.video_codec import folder_fingerprint
 
 SCORES = "scores.json"
 _PACKAGES = ("torch", "diffusers", "transformers", "peft", "numpy", "opencv-python-headless")
@@ -73,16 +75,12 @@ class StudyResult:
     def variants(self) -> dict[Variant, tuple[SeedScores, ...]]:
         return {row: scores for row, scores in self.scores.items() if isinstance(row, Variant)}
 
-    def versions(self) -> dict[str, str]:
-        """Programs and machine that the figures were made with."""
-        device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine()
-        packages = {name: version(name) for name in _PACKAGES}
-        return {
-            "flextraj": package_version(),
-            "python": platform.python_version(),
-            "device": device,
-            **packages,
-        }
+
+def versions() -> dict[str, str]:
+    """Programs and machine that figures are made with."""
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine()
+    packages = {name: version(name) for name in _PACKAGES}
+    return {"flextraj": package_version(), "python": platform.python_version(), "device": device, **packages}
 
 
 def conduct(study: StudySettings, on_progress: OnProgress) -> StudyResult:
@@ -147,10 +145,16 @@ class _Measuring:
     ) -> None:
         self._study = study
         self._samples = samples
-        self._asked = [clips, choices_to_json(samples)]
+        # The figures are kept as long as nothing has changed that they are made with.
+        self._asked = [clips, choices_to_json(samples), versions()]
+        self._base = folder_fingerprint(find_base(study.base)[0] / "transformer")
         self._on_progress = on_progress
         keys = list(dict.fromkeys(asked.clip.key for asked in samples))
         self._shown = frozenset(keys[: study.shown])
+
+    def _content(self, run: TrainedRun) -> str:
+        """Tells a control and its base."""
+        return self._base + hashlib.sha256(run.control.read_bytes()).hexdigest()
 
     def control(self, run: TrainedRun) -> SeedScores:
         """A trained control as it is used: with the cache where there is one."""
@@ -159,7 +163,7 @@ class _Measuring:
             control = ControlSampler(self._study, run)
             return lambda asked: control.sample(asked, control.default_reuse)
 
-        return self._measured(run.folder, run.seed, _content(run), sampler)
+        return self._measured(run.folder, run.seed, self._content(run), sampler)
 
     def without_cache(self, run: TrainedRun) -> tuple[SeedScores, CacheCheck]:
         """The same control without the cache, and how far its videos are from the cached ones."""
@@ -177,7 +181,7 @@ class _Measuring:
 
             return make
 
-        scores = self._measured(folder, run.seed, _content(run), sampler, comparison.write)
+        scores = self._measured(folder, run.seed, self._content(run), sampler, comparison.write)
         return scores, comparison.read()
 
     def baseline(self, baseline: Baseline) -> SeedScores:
@@ -188,7 +192,7 @@ class _Measuring:
                 return lambda asked: asked.clip.frames
             return lambda asked: np.repeat(asked.clip.frames[:1], len(asked.clip.frames), axis=0)
 
-        depends_on = self._study.base if baseline is Baseline.BASE else ""
+        depends_on = self._base if baseline is Baseline.BASE else ""
         return self._measured(self._study.folder / RUNS / baseline, None, depends_on, sampler)
 
     def _measured(
@@ -228,11 +232,6 @@ class _Measuring:
         before_the_end()
         file.write(scores)
         return scores
-
-
-def _content(run: TrainedRun) -> str:
-    """Tells a control's content."""
-    return hashlib.sha256(run.control.read_bytes()).hexdigest()
 
 
 def settings_to_json(study: StudySettings) -> dict[str, Any]:

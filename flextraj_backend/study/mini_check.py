@@ -182,9 +182,8 @@ def draw_sheet(check: MiniCheck) -> Picture:
         streams = (checked.clip.frames, checked.ids, checked.aligned, checked.alone)
         rows.append(SheetRow(label, *strip(streams)))
         if checked.unaligned is not None and checked.unaligned_ids is not None:
-            text = (
-                f"{one.clip} · by another character's trajectories · TrajSIM {one.mini_traj_sim or 0.0:.2f}"
-            )
+            similar = "not measurable" if one.mini_traj_sim is None else f"{one.mini_traj_sim:.2f}"
+            text = f"{one.clip} · by another character's trajectories · TrajSIM {similar}"
             rows.append(SheetRow(text, *strip((checked.unaligned_ids, checked.unaligned))))
     values = check.to_json()
     title = f"Mini on {values['clips']} unseen scenes, seed {check.seed}"

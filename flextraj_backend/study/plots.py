@@ -8,7 +8,6 @@ from typing import Any
 
 import matplotlib
 import numpy as np
-from numpy.typing import NDArray
 
 from flextraj_backend.atomic_file import atomic_path
 from flextraj_backend.study.conduct import StudyResult
@@ -22,7 +21,7 @@ from flextraj_backend.study.figures import (
     Figure,
     over_seeds,
 )
-from flextraj_backend.study.runs import TrainedRun
+from flextraj_backend.study.runs import TrainedRun, running_mean
 from flextraj_backend.study.variants import Baseline, Variant
 from flextraj_backend.training.train_logs import read_log
 
@@ -68,14 +67,6 @@ def write_curves(result: StudyResult, path: Path) -> Path:
     handles, labels = left.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
     return _save(figure, path)
-
-
-def running_mean(values: Sequence[float], window: int) -> NDArray[np.float64]:
-    """Mean of each value and those before it, `window` at most."""
-    total = np.concatenate([[0.0], np.cumsum(values)])
-    ends = np.arange(1, len(values) + 1)
-    starts = np.maximum(ends - window, 0)
-    return (total[ends] - total[starts]) / (ends - starts)
 
 
 def _bars(panel: Any, result: StudyResult, variants: Sequence[Variant], shown: Figure) -> None:

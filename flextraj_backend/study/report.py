@@ -10,7 +10,7 @@ from typing import Any
 from flextraj_backend.atomic_file import write_text
 from flextraj_backend.evaluation.video_features import FEATURE_NAME
 from flextraj_backend.json_values import plain
-from flextraj_backend.study.conduct import StudyResult, settings_to_json
+from flextraj_backend.study.conduct import StudyResult, settings_to_json, versions
 from flextraj_backend.study.figures import MAIN_FIGURES, over_seeds
 from flextraj_backend.study.paper import PAPER
 from flextraj_backend.study.plots import BARS, CURVES, write_bars, write_curves
@@ -46,10 +46,10 @@ def results_to_json(result: StudyResult) -> dict[str, Any]:
     orders = order_checks(result.variants)
     return {
         "settings": settings_to_json(result.settings),
-        "versions": result.versions(),
+        "versions": versions(),
         "features": FEATURE_NAME,
         "asked": choices_to_json(result.samples),
-        "trainings": [run.to_json() for run in result.runs],
+        "trainings": [plain(run.to_json()) for run in result.runs],
         "rows": {
             row.value: {
                 "title": row.heading,

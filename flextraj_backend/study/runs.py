@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from flextraj_backend.models.safetensors_header import read_header
 from flextraj_backend.study.study_settings import StudySettings
 from flextraj_backend.study.variants import Variant
-from flextraj_backend.training.run_folder import SETTINGS_FILE, check_same
+from flextraj_backend.training.run_folder import SETTINGS_FILE, check_same, has_steps
 from flextraj_backend.training.train_logs import read_log
 from flextraj_backend.training.train_reports import OnStep
 from flextraj_backend.training.trainer import CONTROL_NAME, train
@@ -72,7 +74,7 @@ def trained_run(
         check_same(settings, begun)
     else:
         settings.run.parent.mkdir(parents=True, exist_ok=True)
-        control = train(replace(settings, resume=begun.exists()), on_step).control
+        control = train(replace(settings, resume=has_steps(settings.run)), on_step).control
     log = read_log(settings.run)
     steps = [line for line in log if line["event"] == "step"]
     checks = [line for line in log if line["event"] == "validation"]
@@ -84,6 +86,17 @@ def trained_run(
         samples=sum(steps[-1]["task_counts"].values()),
         parameters=sum(prod(tensor.shape) for tensor in read_header(control).tensors.values()),
         seconds=round(sum(line["seconds"] for line in steps), 1),
-        last_loss=float(np.mean([line["loss"] for line in steps[-_LAST:]])),
+        last_loss=running_mean([line["loss"] for line in steps], _LAST)[-1].item(),
         validation=checks[-1]["tasks"] if checks else {},
     )
+
+
+def running_mean(values: Sequence[float], window: int) -> NDArray[np.float64]:
+    """Mean of each value and those before it, `window` at most; steps without a finite loss do not count."""
+    losses = np.asarray(values, float)
+    finite = np.isfinite(losses)
+    total, count = (np.cumsum([0.0, *part]) for part in (np.where(finite, losses, 0.0), finite))
+    ends = np.arange(1, len(losses) + 1)
+    starts = np.maximum(ends - window, 0)
+    with np.errstate(invalid="ignore"):
+        return (total[ends] - total[starts]) / (count[ends] - count[starts])

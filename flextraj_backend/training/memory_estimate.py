@@ -8,6 +8,7 @@ second. Attention is taken to be a fused kernel's, which keeps its inputs and it
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -104,6 +105,9 @@ def training_memory(transformer: Any, latents: tuple[int, ...], settings: TrainS
 def free_memory(device: torch.device) -> int:
     """Bytes that are free on a device."""
     if device.type == "cuda":
+        # What encoded the clips, and trainings before this one, is gone; the allocator still keeps its place.
+        gc.collect()
+        torch.cuda.empty_cache()
         return torch.cuda.mem_get_info(device)[0]
     return psutil.virtual_memory().available
 

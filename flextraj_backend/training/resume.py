@@ -46,6 +46,7 @@ class TrainerState:
         average_steps: updates of the moving average.
         best_loss, best_step: the lowest validation loss of the last stage reached, and when.
         best_stage: the stage of it.
+        scaler: of the losses, with fp16 alone.
     """
 
     step: int = 0
@@ -57,6 +58,7 @@ class TrainerState:
     best_loss: float | None = None
     best_step: int | None = None
     best_stage: str = ""
+    scaler: dict[str, Any] = field(default_factory=dict)
 
 
 def write_checkpoint(

@@ -17,7 +17,7 @@ from flextraj_backend.training.clip_source import ClipSource, FetchedClip
 from flextraj_backend.training.latent_cache import LatentCache
 from flextraj_backend.training.texts import EmbeddedTexts
 from flextraj_backend.training.train_settings import TrainSettings
-from flextraj_backend.training.video_codec import VideoCodec, text_fingerprint, vae_fingerprint
+from flextraj_backend.training.video_codec import VideoCodec, folder_fingerprint, text_fingerprint
 
 _LARGEST_HELD_OUT = 0.25
 """Share of the clips that may be held out for validation."""
@@ -78,10 +78,14 @@ def open_data(settings: TrainSettings, base: TrainingBase) -> TrainingData:
     store = ClipStore(settings.data)
     split = split_clips(store, settings.validation_clips)
     folder, limit = settings.cache_folder, int(settings.cache_limit_gb * _GB)
-    fingerprint = vae_fingerprint(base.folder / "vae")
-    cache = LatentCache(folder, f"videos-{fingerprint}", limit)
+    # What was encoded in another number format is something else, too.
+    formats = [
+        str(part.dtype).removeprefix("torch.") for part in (base.pipeline.vae, base.pipeline.text_encoder)
+    ]
+    videos = f"videos-{folder_fingerprint(base.folder / 'vae')}-{formats[0]}"
+    cache = LatentCache(folder, videos, limit)
     # Without the texts there is no training: they are kept whatever the limit.
-    text_cache = LatentCache(folder, f"texts-{text_fingerprint(base.folder)}", 1 << 62)
+    text_cache = LatentCache(folder, f"texts-{text_fingerprint(base.folder)}-{formats[1]}", 1 << 62)
     texts = EmbeddedTexts(text_cache, base.pipeline.max_text_tokens)
     codec = VideoCodec(base.pipeline.vae, base.backbone, settings.encode_batch)
     return TrainingData(store, split, cache, texts, BatchBuilder(codec, cache, texts))

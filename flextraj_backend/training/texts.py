@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from blender_addon.core.errors import ErrorCode, FlexTrajError
 from flextraj_backend.models.prompts import Alignment, control_prompt
 from flextraj_backend.training.latent_cache import LatentCache, cache_key
 
@@ -37,7 +38,8 @@ class EmbeddedTexts:
     def add_text(self, pipeline: Any, text: str, device: torch.device) -> None:
         """Embed one text as it is."""
         key = cache_key("text", text, self._tokens)
-        if text in self._known or key in self._cache:
+        # A file that cannot be read is made anew.
+        if text in self._known or self._cache.get(key) is not None:
             return
         embedded = pipeline.encode_prompt(
             text,
@@ -49,7 +51,7 @@ class EmbeddedTexts:
         self._cache.put(key, {"text": embedded[0].cpu()}, text)
 
     def of(self, prompt: str, alignment: Alignment) -> torch.Tensor:
-        """(N, C), as the text encoder gives it. Raises KeyError where it was not added."""
+        """(N, C), as the text encoder gives it. Raises FlexTrajError where it was not added."""
         return self.of_text(control_prompt(prompt, alignment))
 
     def of_text(self, text: str) -> torch.Tensor:
@@ -57,7 +59,11 @@ class EmbeddedTexts:
         if text not in self._known:
             cached = self._cache.get(cache_key("text", text, self._tokens))
             if cached is None:
-                raise KeyError(text)
+                raise FlexTrajError(
+                    f"The embedded prompt '{text[:40]}' is missing in the folder of encoded clips: where "
+                    "several machines train, all must see one folder.",
+                    ErrorCode.WEIGHTS,
+                )
             if len(self._known) >= _KEPT_IN_MEMORY:
                 self._known.pop(next(iter(self._known)))
             self._known[text] = cached.tensors["text"].float()

@@ -117,6 +117,7 @@ class Trainer:
         self.progress = CurriculumState()
         if checkpoint is not None:
             self._restore(checkpoint)
+        self._check_same_step()
 
         self.loss = batch_loss(self.base.pipeline, DTYPES[settings.precision])
         self.source = clip_source(self.data, settings, settings.condition_variants)
@@ -149,6 +150,17 @@ class Trainer:
         needs = training_memory(self.base.transformer, tuple(video.mean.shape), self.settings)
         needs.check(free_memory(self.device), self.accelerator.num_processes)
         self.notes = (needs.sentence, *((self.data.cache.note,) if self.data.cache.full else ()))
+
+    def _check_same_step(self) -> None:
+        """Refuse processes that go on from different checkpoints, as on machines that share no folder."""
+        steps: Any = self.accelerator.gather(torch.tensor([self.state.step], device=self.device))
+        if len(set(steps.tolist())) > 1:
+            found = ", ".join(map(str, steps.tolist()))
+            raise FlexTrajError(
+                f"The processes would go on from different steps ({found}): put the run's folder where all "
+                "machines see it.",
+                ErrorCode.WEIGHTS,
+            )
 
     def run(self, on_step: OnStep | None) -> TrainResult:
         """Train to the end of the curriculum."""
@@ -201,9 +213,9 @@ class Trainer:
             losses.append(sample_losses.detach())
             tasks += [_TASKS.index(sample.task) for sample in samples]
         everywhere: Any = self.accelerator.gather(
-            torch.stack([torch.cat(losses).double(), torch.tensor(tasks, device=self.device).double()], dim=1)
+            torch.stack([torch.cat(losses).float(), torch.tensor(tasks, device=self.device).float()], dim=1)
         )
-        return self._record(stage.name, rate, norm, everywhere.cpu(), started)
+        return self._record(stage.name, rate, norm, everywhere.cpu().double(), started)
 
     def _batch(self, step: int, micro: int) -> tuple[list[FetchedSample], TrainingBatch]:
         """This process's samples of a forward, and their tensors on the device."""
@@ -240,7 +252,7 @@ class Trainer:
         if self.state.skipped_in_a_row >= MOST_SKIPPED:
             raise FlexTrajError(
                 f"The loss has not been finite for {MOST_SKIPPED} steps up to step {self.state.step + 1}, so "
-                "the training diverged: resume from an earlier checkpoint with a lower --lr.",
+                "the training diverged: start it again in another folder with a lower --lr.",
                 ErrorCode.DEFECT,
             )
 
@@ -288,7 +300,9 @@ class Trainer:
         self.progress = advance(self.curriculum, self.progress, step, error)
         if self.log is not None and self.progress.stage != before:
             self.log.event("stage", {"step": step, "ended": self.curriculum.stages[before].name})
-        if last or self.progress.finished(self.curriculum) or _due(step, settings.checkpoint_every):
+        is_best = error is not None and self.state.best_step == step
+        due = _due(step, settings.checkpoint_every) or (is_best and bool(settings.checkpoint_every))
+        if last or self.progress.finished(self.curriculum) or due:
             self._checkpoint()
 
     def _validate(self) -> float:
@@ -336,6 +350,8 @@ class Trainer:
             for name, value in self.average.averages.items():
                 tensors[f"average/{name}"] = whole(value)
         self.state.curriculum = self.progress.to_json()
+        if self.accelerator.scaler is not None:
+            self.state.scaler = self.accelerator.scaler.state_dict()
         with self._best_weights():
             control = control_tensors(self.base.transformer)
         if self._is_main:
@@ -363,6 +379,8 @@ class Trainer:
         for name, tensor in groups["parameters"].items():
             assign(self.parameters[name], tensor)
         restore_optimizer(self._bare_optimizer, self.parameters, groups["optimizer"], placed_as)
+        if self.accelerator.scaler is not None and self.state.scaler:
+            self.accelerator.scaler.load_state_dict(self.state.scaler)
         if self.average is not None:
             self.average.steps = self.state.average_steps
             for name, tensor in groups["average"].items():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -56,6 +55,7 @@ class EncodedVideo:
         )
 
 
+_READ_WHOLE = 64 << 20
 _FIELDS = ("mean", "deviation", "first_mean", "first_deviation")
 
 
@@ -133,27 +133,32 @@ def condition_latents(
     return assemble_cogvideox_latents(videos, first_frames, scale)
 
 
-def vae_fingerprint(folder: Path) -> str:
-    """Of a VAE's folder: configuration and weights, so that a cache of another VAE is never used."""
+def folder_fingerprint(folder: Path) -> str:
+    """Of a model's configuration and weights, so that what was made with another one is never used."""
     digest = hashlib.sha256()
     files = [path for path in folder.iterdir() if path.suffix in (".safetensors", ".json")]
     for path in sorted(files):
         digest.update(path.name.encode())
-        with path.open("rb") as file:
-            while chunk := file.read(1 << 22):
-                digest.update(chunk)
+        _digest_file(digest, path)
     return digest.hexdigest()[:16]
 
 
 def text_fingerprint(folder: Path) -> str:
-    """Of a base model's text encoder, by its configuration and the sizes of its files: it is large."""
-    parts = [
-        (path.name, path.stat().st_size, path.read_text() if path.name == "config.json" else "")
-        for component in ("text_encoder", "tokenizer")
-        for path in sorted((folder / component).iterdir())
-        if path.is_file()
-    ]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+    """Of a base model's text encoder; of its large files by their sizes, for they are many GB."""
+    digest = hashlib.sha256()
+    for component in ("text_encoder", "tokenizer"):
+        for path in sorted(path for path in (folder / component).iterdir() if path.is_file()):
+            size = path.stat().st_size
+            digest.update(f"{path.name} {size}".encode())
+            if size <= _READ_WHOLE:
+                _digest_file(digest, path)
+    return digest.hexdigest()[:16]
+
+
+def _digest_file(digest: Any, path: Path) -> None:
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 22):
+            digest.update(chunk)
 
 
 def _draw(mean: torch.Tensor, deviation: torch.Tensor, generator: torch.Generator) -> torch.Tensor:

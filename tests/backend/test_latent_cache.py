@@ -12,7 +12,7 @@ from tiny_training import FRAMES, HEIGHT, WIDTH, build_training_base
 
 from flextraj_backend.models.backbone import Backbone
 from flextraj_backend.training.latent_cache import LatentCache, cache_key
-from flextraj_backend.training.video_codec import EncodedVideo, VideoCodec, vae_fingerprint
+from flextraj_backend.training.video_codec import EncodedVideo, VideoCodec, folder_fingerprint
 
 TENSORS = {"a": torch.arange(6.0).reshape(2, 3)}
 
@@ -54,17 +54,17 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_changed_weights_change_the_fingerprint(base: Path, tmp_path: Path) -> None:
-    before = vae_fingerprint(base / "vae")
+    before = folder_fingerprint(base / "vae")
     copied = tmp_path / "vae"
     copied.mkdir()
     for path in (base / "vae").iterdir():
         (copied / path.name).write_bytes(path.read_bytes())
-    assert vae_fingerprint(copied) == before
+    assert folder_fingerprint(copied) == before
     weights = copied / "diffusion_pytorch_model.safetensors"
     data = bytearray(weights.read_bytes())
     data[-1] ^= 1
     weights.write_bytes(data)
-    assert vae_fingerprint(copied) != before
+    assert folder_fingerprint(copied) != before
 
 
 def test_latents_do_not_depend_on_what_else_was_missing(base: Path) -> None:

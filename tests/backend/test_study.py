@@ -26,8 +26,8 @@ from flextraj_backend.study.cache_check import CacheComparison
 from flextraj_backend.study.conduct import StudyProgress, StudyResult, check_cache, conduct
 from flextraj_backend.study.figures import ALIGNED, STUDY_TASKS, TRAJ_ERR, TRAJ_SIM, Measure
 from flextraj_backend.study.mini_check import check_mini, held_out_settings, write_check
-from flextraj_backend.study.plots import running_mean
 from flextraj_backend.study.report import write_report
+from flextraj_backend.study.runs import running_mean
 from flextraj_backend.study.study_clips import base_clips, unseen
 from flextraj_backend.study.study_settings import study_settings
 from flextraj_backend.study.table import detail_tables, main_table, paper_table, print_tables
@@ -195,6 +195,17 @@ def test_an_interrupted_training_goes_on_and_other_settings_are_refused(
         runs_module.trained_run(replace(study, batch=3), Variant.FULL, 0)
 
 
+def test_a_study_whose_first_training_was_refused_can_be_mended(
+    given: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = tiny_study(given, tmp_path, variants=["full"])
+    with monkeypatch.context() as little:
+        little.setattr("flextraj_backend.training.trainer.free_memory", lambda device: 0)
+        with pytest.raises(FlexTrajError, match="lower --batch"):
+            runs_module.trained_run(study, Variant.FULL, 0)
+    assert runs_module.trained_run(replace(study, batch=1), Variant.FULL, 0).steps == 4
+
+
 def test_the_conditioned_samples_are_those_that_the_condition_shows() -> None:
     clip = toy_clip()
     rng = np.random.default_rng(3)
@@ -255,6 +266,12 @@ def test_too_few_held_out_clips_are_reported(given: dict[str, Any], tmp_path: Pa
 
 def test_a_running_mean_starts_with_what_there_is() -> None:
     assert running_mean([1.0, 3.0, 5.0, 7.0], 2).tolist() == [1.0, 2.0, 4.0, 6.0]
+
+
+def test_a_step_without_a_finite_loss_leaves_no_hole_in_the_curve() -> None:
+    nan = float("nan")
+    found = running_mean([nan, 3.0, nan, 7.0], 2)
+    assert np.isnan(found[0]) and found[1:].tolist() == [3.0, 3.0, 7.0]
 
 
 # The check of the mini

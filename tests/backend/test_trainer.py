@@ -27,6 +27,7 @@ from flextraj_backend.training.train_logs import read_log
 from flextraj_backend.training.train_reports import StepReport
 from flextraj_backend.training.train_settings import FuseStart, Injection, TrainPrecision, TrainSettings
 from flextraj_backend.training.trainer import Trainer, train
+from flextraj_backend.training.validation import ValidationLoss
 
 BOTH = pytest.mark.parametrize("backbone", list(Backbone))
 
@@ -282,3 +283,46 @@ def test_a_full_disk_leaves_no_half_checkpoint(
     with pytest.raises(FlexTrajError, match=r"checkpoint of step 2 cannot be written .*No space left"):
         train(settings())
     assert not list((settings().run / "checkpoints").iterdir())
+
+
+def test_the_best_checkpoint_stays_although_no_checkpoint_was_due(
+    settings: Callable[..., TrainSettings], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    path = tmp_path / "one.toml"
+    path.write_text(
+        '[[stages]]\nname = "dense"\nsteps = 6\nlearning_rate = 0.02\n'
+        "[stages.mixture]\ntasks = { dense = 1.0 }\n"
+    )
+    run = Trainer(settings(curriculum=str(path), validate_every=2, checkpoint_every=100, keep_checkpoints=1))
+    assert run.validation is not None
+    # As if the control became worse from the second step on.
+    validation, worse = run.validation, iter((1.0, 10.0, 100.0))
+    monkeypatch.setattr(run, "validation", lambda *given: _raised(validation(*given), next(worse)))
+    result = run.run(None)
+    run.close()
+    assert [path.name for path in checkpoint_folders(result.run)] == ["step-000002", "step-000006"]
+
+
+def _raised(found: ValidationLoss, factor: float) -> ValidationLoss:
+    return replace(found, tasks={task: factor * loss for task, loss in found.tasks.items()})
+
+
+def test_a_run_goes_on_when_its_base_is_named_by_another_path(
+    settings: Callable[..., TrainSettings], shared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = settings(steps=4)
+    train(first)
+    monkeypatch.chdir(shared)
+    train(replace(first, base=str(Backbone.COGVIDEOX), resume=True))
+    with pytest.raises(FlexTrajError, match="was started with base"):
+        train(replace(first, base=str(shared / Backbone.WAN), resume=True))
+
+
+def test_a_prompt_whose_file_was_damaged_is_embedded_again(
+    settings: Callable[..., TrainSettings], tmp_path: Path
+) -> None:
+    chosen = settings(steps=4, cache=tmp_path / "cache")
+    train(chosen)
+    for path in chosen.cache_folder.glob("texts-*/*/*"):
+        path.write_bytes(b"")
+    assert train(replace(chosen, run=tmp_path / "again")).steps == 4
