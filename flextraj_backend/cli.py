@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 
@@ -83,6 +84,9 @@ def common(
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line. Exit code 0, or 2 with one sentence on stderr (130 after Ctrl-C)."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    # Before torch is loaded, for jobs as well: by default it rounds pinned memory up to powers of two, and
+    # offloaded weights and caches would take up to twice their size.
+    os.environ.setdefault("PYTORCH_ALLOC_CONF", "pinned_max_round_threshold_mb:1")
     # Accepted anywhere on the line; the group's own option documents it.
     debug = "--debug" in arguments
     try:

@@ -146,7 +146,10 @@ def _gpu() -> Iterator[Finding]:
     elif importlib.util.find_spec("torch") is None:
         yield Finding("CUDA", Severity.OK, f"{'; '.join(gpus)} (torch is not installed)")
     elif problem := _import_problem("torch", "assert torch.cuda.is_available(), 'torch sees no GPU'"):
-        fix = f"{sys.executable} -m pip install --force-reinstall torch"
+        fix = (
+            f"uninstall torch and install the same version ({_version_of('torch')}) as a CUDA build: "
+            f"pytorch.org gives the command, for {sys.executable} -m pip"
+        )
         yield Finding("CUDA", Severity.WARNING, f"{'; '.join(gpus)}, but {problem}", fix)
     else:
         yield Finding("CUDA", Severity.OK, "; ".join(gpus))
@@ -200,7 +203,11 @@ def _loras() -> Finding:
 
 def _disk() -> Finding:
     folder = default_data_dir()
-    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    existing = next((path for path in (folder, *folder.parents) if path.exists()), None)
+    if existing is None:
+        return Finding(
+            "disk", Severity.WARNING, f"there is no disk {folder.anchor}", "use 'flextraj serve --data-dir'"
+        )
     free = shutil.disk_usage(existing).free
     text = f"{free / (1 << 30):.1f} GiB free for {folder}"
     if free < _MIN_FREE_DISK:

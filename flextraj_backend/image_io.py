@@ -14,7 +14,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from blender_addon.core.errors import ErrorCode, FlexTrajError
 from flextraj_backend.atomic_file import atomic_path
 
-MAX_PIXELS = 200_000_000
+MAX_PIXELS = 178_000_000
+"""Just below the number at which Pillow refuses to open a picture."""
 
 
 class ImageError(FlexTrajError):
@@ -49,7 +50,10 @@ def _open(source: _Source) -> Image.Image:
             image.close()
             raise source.refuse(f"has {image.width}x{image.height} px, too large: scale it down first.")
         return image
-    except (UnidentifiedImageError, Image.DecompressionBombError) as error:
+    except Image.DecompressionBombError as error:
+        most = f"{MAX_PIXELS / 1e6:.0f} million px"
+        raise source.refuse(f"has more than {most}, too large: scale it down first.") from error
+    except UnidentifiedImageError as error:
         raise source.refuse("is not a readable image: use a JPEG, PNG, WebP or TIFF file.") from error
     except OSError as error:
         raise source.refuse(f"cannot be opened ({error.strerror or error}): check the path.") from error
@@ -83,8 +87,12 @@ def read_photo(source: Path | str | bytes) -> NDArray[np.uint8]:
 
 
 def read_mask(source: Path | str | bytes) -> NDArray[np.bool_]:
-    """Read a subject mask as (H, W) bool; brighter than middle grey is subject. Raises ImageError (MASK)."""
-    return _load(_Source(source, ErrorCode.MASK), "L") > 127
+    """Read a subject mask as (H, W) bool: what is brighter than middle grey and not transparent is subject.
+
+    Raises ImageError (MASK).
+    """
+    pixels = _load(_Source(source, ErrorCode.MASK), "LA")  # (H, W, 2)
+    return (pixels[..., 0] > 127) & (pixels[..., 1] > 127)
 
 
 def cover_and_crop(picture: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:

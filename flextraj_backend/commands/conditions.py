@@ -62,7 +62,7 @@ def command(
     written = write_conditions(shot, settings, output.resolve(), Console(stderr=True))
     console = Console()
     for path in written:
-        console.print(str(path), highlight=False, soft_wrap=True)
+        console.print(str(path), markup=False, highlight=False, soft_wrap=True)
 
 
 def write_conditions(

@@ -135,12 +135,13 @@ def command(
             cancelled=lambda: False,
         )
     for warning in outcome.warnings:
-        console.print(f"Note: {warning}", highlight=False, soft_wrap=True)
+        console.print(f"Note: {warning}", markup=False, highlight=False, soft_wrap=True)
     label = f" ({outcome.label})" if outcome.label else ""
     seconds = sum(outcome.seconds.values())
     Console().print(
         f"{output}{label}: {outcome.frame_count} frames in {seconds:.1f} s; "
         f"also {paths.sidecar.name}, {paths.ids.name}, {paths.color.name}.",
+        markup=False,
         highlight=False,
         soft_wrap=True,
     )
@@ -150,7 +151,7 @@ def _show_estimate(console: Console, estimate: Estimate) -> None:
     """Tell what the job will take before it starts."""
     gpu = f" and {_gib(estimate.vram_bytes)} of GPU memory" if estimate.vram_bytes else ""
     sentence = f"Estimate: {_duration(estimate.seconds)}, {_gib(estimate.memory_bytes)} of memory{gpu}."
-    console.print(f"{sentence} {estimate.note}".rstrip(), highlight=False, soft_wrap=True)
+    console.print(f"{sentence} {estimate.note}".rstrip(), markup=False, highlight=False, soft_wrap=True)
 
 
 def _gib(size: int) -> str:
@@ -178,10 +179,21 @@ def _check_output(video: Path, sidecar: Path, side_files: tuple[Path, ...]) -> N
     """The user chose the video's name; the files beside it may replace an earlier render's and no others."""
     if video.suffix.lower() != ".mp4":
         raise RequestError(f"{video.name} is not an .mp4 file: give an output that ends in .mp4.")
+    if video.is_dir():
+        raise RequestError(f"{video} is a folder: choose another name for the video.")
     if not video.parent.is_dir():
         raise FlexTrajError(f"There is no folder {video.parent}: make it first.", ErrorCode.DISK)
     if not os.access(video.parent, os.W_OK):
         raise FlexTrajError(f"The folder {video.parent} is not writable: choose another.", ErrorCode.DISK)
+    if video.exists():
+        try:
+            video.replace(video)
+        except OSError as error:  # on Windows a file that another program has open stays
+            raise FlexTrajError(
+                f"{video} cannot be replaced ({error.strerror}): close the program that plays it, or choose "
+                "another name.",
+                ErrorCode.DISK,
+            ) from error
     there = [path for path in (sidecar, *side_files) if path.exists()]
     if there and not _is_sidecar(sidecar):
         raise RequestError(

@@ -92,7 +92,7 @@ def command(
     )
     trajectories = sample_file(scene, settings, Console(stderr=True))
     write_trajectories(trajectories, output)
-    Console().print(_summary(trajectories, output), highlight=False, soft_wrap=True)
+    Console().print(_summary(trajectories, output), markup=False, highlight=False, soft_wrap=True)
 
 
 def sample_file(path: Path, settings: SampleSettings, console: Console) -> TrajectorySet:

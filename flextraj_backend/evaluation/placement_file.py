@@ -52,12 +52,15 @@ def read_placement(path: Path) -> Placement:
 
 
 def place(trajectories: TrajectorySet, placement: Placement) -> TrajectorySet:
-    """Move a set's points; those that leave the raster are not visible there. Silhouettes are dropped."""
+    """Move a set's points; those that leave the raster are not visible there. Silhouettes are dropped.
+
+    Pins move subjects alone: background segments follow the whole shot, whatever their group's number.
+    """
     positions = trajectories.positions.copy()
-    group = np.array([segment.group for segment in trajectories.meta.segments])[trajectories.seg_id]  # (N,)
-    for number in np.unique(group):
-        matrix = placement.groups.get(int(number), placement.matrix)
-        chosen = group == number
+    for index, segment in enumerate(trajectories.meta.segments):
+        is_pinned = not segment.background and segment.group in placement.groups
+        matrix = placement.groups[segment.group] if is_pinned else placement.matrix
+        chosen = trajectories.seg_id == index
         positions[:, chosen, :2] = positions[:, chosen, :2] @ matrix[:, :2].T + matrix[:, 2]
     size = (trajectories.meta.width, trajectories.meta.height)
     inside = ((positions[..., :2] >= 0) & (positions[..., :2] < size)).all(axis=2)

@@ -35,13 +35,22 @@ class Face:
     size: float
 
 
+def _face_cascade() -> cv2.CascadeClassifier:
+    """OpenCV's own, read by Python: on Windows OpenCV opens no path with letters of other languages."""
+    text = (Path(cv2.__file__).parent / "data" / FACE_CASCADE).read_text(encoding="utf-8")
+    storage = cv2.FileStorage(text, cv2.FILE_STORAGE_READ | cv2.FILE_STORAGE_MEMORY)
+    cascade = cv2.CascadeClassifier()
+    cascade.read(storage.getFirstTopLevelNode())
+    return cascade
+
+
 def find_face(photo: NDArray[np.uint8]) -> Face | None:
     """Return the most prominent frontal face of (H, W, 3) uint8 RGB, or None.
 
     Prominent: large, then near the middle of the photo.
     """
     height, width = photo.shape[:2]
-    cascade = cv2.CascadeClassifier(str(Path(cv2.__file__).parent / "data" / FACE_CASCADE))
+    cascade = _face_cascade()
     border = round(BORDER * height)
     grey = cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY)
     grey = cv2.copyMakeBorder(grey, border, border, border, border, cv2.BORDER_REPLICATE)

@@ -199,7 +199,7 @@ def _ask() -> Device:
         return _no_device(f"torch could not be asked ({error.strerror or error}): run 'flextraj doctor'.")
     if run.returncode != 0:
         last = (run.stderr.strip().splitlines() or [f"exit code {run.returncode}"])[-1]
-        return _no_device(f"torch does not load ({last[:200]}): run '{install_command('models')}'.")
+        return _no_device(f"torch does not work ({last[:200]}): run '{install_command('models')}'.")
     try:
         return _read(run.stdout)
     except (ValueError, KeyError, TypeError):
@@ -235,6 +235,10 @@ def _measure() -> dict[str, Any]:
 
     if torch.cuda.is_available():
         properties = torch.cuda.get_device_properties(0)
+        try:
+            torch.zeros(1, device="cuda").add_(1).item()
+        except RuntimeError as error:  # an old GPU that this torch has no kernels for
+            sys.exit(f"its CUDA build cannot use the {properties.name}: {str(error).splitlines()[0]}")
         free, total = torch.cuda.mem_get_info(0)
         return {
             "kind": DeviceKind.CUDA,

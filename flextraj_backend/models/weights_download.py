@@ -106,7 +106,11 @@ def _run(download: _Download) -> None:
 
 
 def _check_disk(place: Path, size: int) -> None:
-    existing = next(path for path in (place, *place.parents) if path.exists())
+    existing = next((path for path in (place, *place.parents) if path.exists()), None)
+    if existing is None:
+        raise FlexTrajError(
+            f"There is no disk {place.anchor}: choose another one with '--to DIR'.", ErrorCode.DISK
+        )
     free = shutil.disk_usage(existing).free
     if free < size + _SPARE_BYTES:
         raise FlexTrajError(

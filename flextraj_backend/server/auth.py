@@ -26,7 +26,14 @@ class HostRule:
         self._names = _LOOPBACK_NAMES | {host.lower()}
         self._is_open = not is_loopback(host)
         if self._is_open:
-            self._names |= {socket.gethostname().lower()}
+            self._names |= {socket.gethostname().lower(), socket.getfqdn().lower()}
+
+    @property
+    def advice(self) -> str:
+        """What a caller by another name is told."""
+        if not self._is_open:
+            return "call it by 127.0.0.1 or localhost."
+        return f"call it by its IP address or by {socket.gethostname().lower()}."
 
     def allows(self, authority: str) -> bool:
         """Whether a `Host` header (name or address, perhaps with a port) is one of ours."""
@@ -89,7 +96,7 @@ class GuardMiddleware:
 
         hosts, origins, tokens = values(b"host"), values(b"origin"), values(b"authorization")
         if len(hosts) != 1 or not self._rule.allows(hosts[0].decode("latin-1")):
-            return 403, "The request's Host is not this backend's: call it by 127.0.0.1 or localhost."
+            return 403, f"The request's Host is not this backend's: {self._rule.advice}"
         host = hosts[0].decode("latin-1")
         if any(not self._rule.allows_origin(origin.decode("latin-1"), host) for origin in origins):
             return 403, "Web pages of another origin may not call this backend."

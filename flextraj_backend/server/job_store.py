@@ -46,8 +46,11 @@ class Owner:
 
     @classmethod
     def this_process(cls) -> Owner:
-        process = psutil.Process()
-        return cls(process.pid, process.create_time())
+        return cls.of(psutil.Process())
+
+    @classmethod
+    def of(cls, process: psutil.Process) -> Owner:
+        return cls(process.pid, _started(process))
 
     @classmethod
     def from_text(cls, text: str) -> Owner:
@@ -60,11 +63,20 @@ class Owner:
     def is_alive(self) -> bool:
         try:
             process = psutil.Process(self.pid)
-            return process.create_time() == self.started and process.status() != psutil.STATUS_ZOMBIE
+            return _started(process) == self.started and process.status() != psutil.STATUS_ZOMBIE
         except psutil.NoSuchProcess:
             return False
         except psutil.AccessDenied:
             return True
+
+
+def _started(process: psutil.Process) -> float:
+    """When a process started, on Linux in ticks since the boot, which no setting of the clock changes."""
+    try:
+        fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+        return float(fields[19])
+    except (OSError, IndexError, ValueError):
+        return process.create_time()
 
 
 class JobStore:

@@ -70,6 +70,11 @@ def serve(settings: ServerSettings, launcher: Launcher) -> None:
     Raises:
         FlexTrajError: the port is taken, the data folder cannot be used, or the parent is gone already.
     """
+    if settings.ready_file is not None and not settings.ready_file.absolute().parent.is_dir():
+        raise FlexTrajError(
+            f"There is no folder {settings.ready_file.absolute().parent} for --ready-file: make it first.",
+            ErrorCode.DISK,
+        )
     services = _open_services(settings, launcher)
     with _listen(settings.host, settings.port) as listener:
         port = listener.getsockname()[1]

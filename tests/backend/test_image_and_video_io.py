@@ -59,6 +59,26 @@ def test_a_picture_too_large_for_memory_is_refused_before_decoding(monkeypatch: 
         read_mask(buffer.getvalue())
 
 
+def test_a_picture_that_pillow_would_not_open_is_called_too_large_and_not_unreadable(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    buffer = io.BytesIO()
+    Image.new("L", (20, 20)).save(buffer, "PNG")
+    with pytest.raises(ImageError, match="too large: scale it down first"):
+        read_photo(buffer.getvalue())
+
+
+def test_what_is_transparent_in_a_mask_is_no_subject_whatever_its_hidden_colour() -> None:
+    layer = np.full((8, 8, 4), 255, np.uint8)
+    layer[..., 3] = 0
+    layer[2:4, 2:6, 3] = 255
+    buffer = io.BytesIO()
+    Image.fromarray(layer).save(buffer, "PNG")
+    mask = read_mask(buffer.getvalue())
+    assert mask[2:4, 2:6].all() and mask.sum() == 8
+
+
 @settings(deadline=None, max_examples=30)
 @given(st.integers(8, 80), st.integers(8, 80), st.integers(4, 60), st.integers(4, 60))
 def test_a_photo_is_never_squeezed(width: int, height: int, target_width: int, target_height: int) -> None:

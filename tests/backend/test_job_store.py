@@ -147,7 +147,7 @@ def test_after_a_crash_nothing_is_lost_and_nothing_pretends_to_run(path: Path, s
 
 def test_jobs_of_another_living_backend_are_left_alone(path: Path, store: JobStore) -> None:
     parent = psutil.Process(os.getppid())
-    other = JobStore(path, Owner(parent.pid, parent.create_time()))
+    other = JobStore(path, Owner.of(parent))
     other.add("running", REQUEST, None)
     other.claim_next()
     other.add("queued", REQUEST, None)

@@ -105,7 +105,7 @@ def test_queued_and_running_jobs_keep_everything_however_old_and_large(data: Dat
 
 def test_a_job_of_another_blenders_backend_is_not_touched(data: DataFolder) -> None:
     parent = psutil.Process(os.getppid())
-    other = JobStore(data.path / "jobs.sqlite", Owner(parent.pid, parent.create_time()))
+    other = JobStore(data.path / "jobs.sqlite", Owner.of(parent))
     mine, data.store = data.store, other
     data.age(data.add_job("theirs").path, 400)
     data.store = mine

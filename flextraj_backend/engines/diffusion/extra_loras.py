@@ -61,5 +61,5 @@ def _load(pipeline: Any, adapter: str, choice: LoraChoice) -> None:
 def _does_not_fit(choice: LoraChoice, reason: str) -> FlexTrajError:
     return EngineError(
         f"The LoRA '{choice.name}' does not fit this model ({reason}): choose one that was made for it.",
-        ErrorCode.WEIGHTS,
+        ErrorCode.REQUEST,
     )
