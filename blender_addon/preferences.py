@@ -32,7 +32,7 @@ class FlexTrajPreferences(bpy.types.AddonPreferences):
     output_folder: StringProperty(
         name="Output Folder",
         description="Where videos and trajectory sets go, // = beside the .blend file; "
-        "empty = the extension's own folder",
+        "empty = a folder of your Blender files",
         subtype="DIR_PATH",
         options=path_options(),
     )
@@ -119,10 +119,13 @@ def user_folder(name: str) -> Path:
 
 
 def output_folder() -> Path:
-    """Where results go. A path relative to an unsaved file falls back to the add-on's own folder."""
+    """Where results go. A path relative to an unsaved file falls back to the default.
+
+    That is not the extension's own folder: Blender deletes it when the extension is removed.
+    """
     chosen = read_preferences().output_folder.strip()
     if not chosen or (chosen.startswith("//") and not bpy.data.filepath):
-        return user_folder("results")
+        return Path(bpy.utils.user_resource("DATAFILES", path="flextraj/results"))
     return Path(bpy.path.abspath(chosen))
 
 

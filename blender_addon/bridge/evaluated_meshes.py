@@ -53,6 +53,13 @@ class MeshTopology:
     triangle_materials: NDArray[np.int32]
     triangles: NDArray[np.int32]
 
+    def has_faces_of(self, other: MeshTopology) -> bool:
+        """Whether the faces are the same. Faces decide, not triangles: how a bent quad is cut may change."""
+        return (self.vertex_count, self.face_count) == (
+            other.vertex_count,
+            other.face_count,
+        ) and np.array_equal(self.corner_vertices, other.corner_vertices)
+
 
 @dataclass(frozen=True, eq=False)
 class MeshState:
@@ -107,9 +114,10 @@ class RenderVisibility:
 
     def _collect(self, layer_collection: bpy.types.LayerCollection) -> None:
         collection = layer_collection.collection
-        if layer_collection.exclude or collection.hide_render:
+        if collection.hide_render:
             return
-        self._rendering.update(ob.session_uid for ob in collection.objects)
+        if not layer_collection.exclude:  # it may hold one that is not
+            self._rendering.update(ob.session_uid for ob in collection.objects)
         for child in layer_collection.children:
             self._collect(child)
 

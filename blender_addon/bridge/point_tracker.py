@@ -277,7 +277,8 @@ class MeshFollower:
             if state is None:
                 present[index] = False
                 continue
-            if state.topology is not mesh.topology:
+            # Meshes that are shared get the topology that was read for the first of their users.
+            if state.topology is not mesh.topology and not state.topology.has_faces_of(mesh.topology):
                 raise _topology_error(mesh, state, frame)
             self._last[mesh.key] = PlacedMesh(state.vertices, state.matrix_world)
         return FollowedMeshes(tuple(self._last[mesh.key] for mesh in self._tracked), present)

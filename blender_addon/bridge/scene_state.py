@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import bpy
 
+from ..core.errors import ErrorCode, FlexTrajError
 from ..core.frame_mapping import split_frame
 
 # Modifiers with `levels` for the viewport and `render_levels`.
@@ -59,7 +60,16 @@ def preserved_scene(scene: bpy.types.Scene, view_layer: bpy.types.ViewLayer) -> 
 
     Inside, objects that render but are hidden in the viewport are shown, because the viewport's depsgraph
     leaves them out; modifiers and metaballs are those of the render. These settings come back, too.
+
+    Raises:
+        FlexTrajError: something is in Edit Mode, where Blender shows rest poses and meshes without a surface.
     """
+    edited = next((ob for ob in scene.objects if ob.mode == "EDIT"), None)
+    if edited is not None:
+        raise FlexTrajError(
+            f"'{edited.name}' is in Edit Mode, where nothing moves: leave Edit Mode first (Tab).",
+            ErrorCode.REQUEST,
+        )
     with SceneRestorer() as restorer:
         for owner in _posed(scene):
             for name in _TRANSFORM_CHANNELS:
@@ -121,14 +131,15 @@ def _show_what_renders(
     path: tuple[int, ...],
 ) -> None:
     collection = layer_collection.collection
-    if layer_collection.exclude or collection.hide_render:
+    if collection.hide_render:
         return
     path = (*path, collection.session_uid)
     restorer.switch(collection, "hide_viewport", False)
     if layer_collection.hide_viewport:
         layer_collection.hide_viewport = False
         restorer.later(_hide_layer_collection, view_layer, path)
-    for ob in collection.objects:
+    # An excluded collection may hold one that is not.
+    for ob in () if layer_collection.exclude else collection.objects:
         if ob.hide_render:
             continue
         restorer.switch(ob, "hide_viewport", False)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.camera import CameraFrame
+from ..core.errors import ErrorCode, FlexTrajError
 from ..core.frame_mapping import FrameRange
 from ..core.mask_canvas import resample_mask
 from ..core.pipeline import overlap_steps
@@ -101,24 +102,38 @@ class _EvaluatedFrame:
     number: float
     camera: CameraFrame
     states: Mapping[MeshKey, MeshState]
-    subjects: Subjects
+    subjects: Subjects | None
 
 
 def _evaluate_frames(
     scene: bpy.types.Scene, view_layer: bpy.types.ViewLayer, settings: SampleSettings, numbers: list[float]
 ) -> Generator[_EvaluatedFrame, None, None]:
     reader = MeshReader(view_layer)
+    absence: FlexTrajError | None = None
+    is_seen = False
     for number in numbers:
         depsgraph = evaluate_frame(scene, view_layer, number)
         camera = read_camera(scene, shot_camera(scene, settings), depsgraph, settings.width, settings.height)
         # Chosen anew on every frame: another topology has other triangles.
         surfaces = [surface_owner(live) for live in reader.live_meshes(depsgraph)]
         states = reader.read(depsgraph)
-        yield _EvaluatedFrame(number, camera, states, choose_subjects(scene, settings, surfaces, states))
+        try:
+            subjects = choose_subjects(scene, settings, surfaces, states)
+        except FlexTrajError as error:
+            if error.code is not ErrorCode.NO_SUBJECT:
+                raise
+            # It does not render on this frame: no match.
+            absence, subjects = error, None
+        is_seen |= subjects is not None
+        yield _EvaluatedFrame(number, camera, states, subjects)
+    if absence is not None and not is_seen:
+        raise absence
 
 
 def _compare(subject: NDArray[np.bool_], frame: _EvaluatedFrame) -> tuple[StartFrame, ...]:
     """Compare the rig on a frame with the photo's subject (h, w); nothing where it is not seen."""
+    if frame.subjects is None:
+        return ()
     camera, segments = frame.camera, frame.subjects.segments
     masks = draw_silhouettes(camera, frame.states, occluder_meshes(frame.states.values()), frame.subjects)
     seen = np.zeros((camera.height, camera.width), bool)

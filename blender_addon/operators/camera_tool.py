@@ -89,13 +89,14 @@ class CameraTool(_Operator):
             self.take_back(context)
             return {"CANCELLED"}
         if event.type in _CONFIRM and event.value == "PRESS":
-            self.stop_tool()
             try:
-                return self.confirm(context)
+                result = self.confirm(context)
             except FlexTrajError as error:
-                self.take_back(context)
+                # The work of minutes stays, to be kept once the reason is gone.
                 self.report({"ERROR"}, translated(error.message))
-                return {"CANCELLED"}
+                return {"RUNNING_MODAL"}
+            self.stop_tool()
+            return result
         if event.type in _PASSED_ON and not event.ctrl:
             return {"PASS_THROUGH"}
         if self.handle(context, event):

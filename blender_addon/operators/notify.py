@@ -35,6 +35,8 @@ class FLEXTRAJ_OT_notify(bpy.types.Operator):
         def draw(menu: Any, _context: Context) -> None:
             for line in textwrap.wrap(translated(message), _POPUP_COLUMNS):
                 menu.layout.label(text=line, translate=False)
+            # In a popup of Python's, buttons would run without asking for what they need, such as a file.
+            menu.layout.operator_context = "INVOKE_DEFAULT"
             draw_fix(menu.layout, code, message, key)
 
         context.window_manager.popup_menu(draw, title="FlexTraj", icon="ERROR")

@@ -71,7 +71,7 @@ class FLEXTRAJ_OT_find_start_frame(SamplingOperator, bpy.types.Operator):
         self._mask = mask
         runtime_state().placement.start_frames.clear()
         # All of the motion, also where the range was shortened by an earlier choice.
-        return replace(read_sample_settings(context, settings), first_frame=None, last_frame=None)
+        return _whole_motion(read_sample_settings(context, settings))
 
     def start_sampling(
         self, context: Context, settings: SampleSettings
@@ -110,7 +110,7 @@ class FLEXTRAJ_OT_use_start_frame(bpy.types.Operator):
         first = math.floor(self.frame)
         last = settings.last_frame
         if settings.frame_range != "CUSTOM" or last <= first:
-            sample = replace(read_sample_settings(context, settings), first_frame=None, last_frame=None)
+            sample = _whole_motion(read_sample_settings(context, settings))
             try:
                 last = math.floor(choose_frames(scene, sample).source_frames[-1])
             except FlexTrajError as error:
@@ -128,6 +128,11 @@ class FLEXTRAJ_OT_use_start_frame(bpy.types.Operator):
             # It was found for another frame.
             settings.fit = FitMode.AUTO.value
         return {"FINISHED"}
+
+
+def _whole_motion(settings: SampleSettings) -> SampleSettings:
+    """The settings without a range, and without a rate, at which the frames end before the motion does."""
+    return replace(settings, first_frame=None, last_frame=None, model_fps=None)
 
 
 def icon_name(frame: float) -> str:

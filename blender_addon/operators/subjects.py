@@ -150,6 +150,13 @@ class FLEXTRAJ_OT_paint_density(bpy.types.Operator):
             )
             self.report({"ERROR"}, sentence)
             return {"CANCELLED"}
+        # Weights cannot be given to a mesh in Edit Mode.
+        if context.object is not None and context.object.mode != "OBJECT":
+            bpy.ops.object.mode_set(mode="OBJECT")
+        if ob.mode == "EDIT":
+            sentence = filled("'{name}' is in Edit Mode: leave it first (Tab).", name=ob.name)
+            self.report({"ERROR"}, sentence)
+            return {"CANCELLED"}
         group = ob.vertex_groups.get(row.vertex_group or _DENSITY_GROUP)
         if group is None:
             group = ob.vertex_groups.new(name=row.vertex_group or _DENSITY_GROUP)
@@ -158,8 +165,6 @@ class FLEXTRAJ_OT_paint_density(bpy.types.Operator):
         ob.vertex_groups.active_index = group.index
         if bpy.app.background:
             return {"FINISHED"}
-        if context.object is not None and context.object.mode != "OBJECT":
-            bpy.ops.object.mode_set(mode="OBJECT")
         bpy.ops.object.select_all(action="DESELECT")
         ob.hide_set(False)
         ob.select_set(True)

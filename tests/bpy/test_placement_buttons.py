@@ -264,6 +264,24 @@ def test_the_best_start_frame_is_found_and_the_action_stays(
     assert ranges == [tuple(action.frame_range) for action in bpy.data.actions]
 
 
+def test_the_whole_motion_is_compared_whatever_the_frame_rate_and_although_the_subject_leaves(
+    backend: FakeBackend, shot: Any, tmp_path: Path
+) -> None:
+    cube = bpy.data.objects["Dancer"]
+    for frame, height in ((1, 0.4), (120, 2.0), (200, 0.4)):
+        cube.scale = (1.0, 1.0, height)
+        cube.keyframe_insert("scale", frame=frame)
+    for frame, hidden in ((1, False), (180, True)):
+        cube.hide_render = hidden
+        cube.keyframe_insert("hide_render", frame=frame)
+    picture = np.zeros((400, 600), np.uint8)
+    picture[100:300, 250:350] = 255  # twice as high as wide
+    shot.mask = str(write_image(tmp_path / "tall.png", picture))
+    shot.frame_rate = 16.0
+    assert ops.flextraj.find_start_frame() == {"FINISHED"}
+    assert runtime_state().placement.start_frames[0].frame == pytest.approx(120, abs=20)
+
+
 def test_a_fit_of_another_frame_is_dropped(backend: FakeBackend, shot: Any) -> None:
     ops.flextraj.fit_to_photo()
     ops.flextraj.use_start_frame(frame=12)

@@ -379,3 +379,45 @@ def test_settings_that_cannot_be_sampled(settings, match, code):
     add_camera()
     add_cube()
     _refused(code, match, first_frame=1, last_frame=2, **settings)
+
+
+# --- what the user is in the middle of ---------------------------------------------------------------------
+
+
+def test_something_in_edit_mode_is_named_instead_of_sampled_in_its_rest_pose():
+    two_cubes()
+    bpy.context.view_layer.objects.active = bpy.data.objects["Ant"]
+    bpy.ops.object.mode_set(mode="EDIT")
+    _refused(ErrorCode.REQUEST, "'Ant' is in Edit Mode")
+    bpy.ops.object.mode_set(mode="OBJECT")
+    assert sample().positions.any()
+
+
+def test_a_subject_in_a_collection_below_an_excluded_one_is_sampled():
+    add_camera()
+    outer, inner = bpy.data.collections.new("Outer"), bpy.data.collections.new("Inner")
+    scene().collection.children.link(outer)
+    outer.children.link(inner)
+    cube = add_cube("Deep")
+    animate_location(cube, 1, 9, (1, 0, 0))
+    inner.objects.link(cube)
+    scene().collection.objects.unlink(cube)
+    layer = bpy.context.view_layer.layer_collection.children["Outer"]
+    layer.exclude = True
+    layer.children["Inner"].exclude = False
+    shot = sample(objects=("Deep",), first_frame=1, last_frame=9)
+    assert shot.visible.any()
+
+
+def test_a_linked_duplicate_that_appears_later_changes_nobodys_topology():
+    add_camera()
+    first = add_cube("A", (-2, 0, 0))
+    second = bpy.data.objects.new("B", first.data)
+    second.location = (2, 0, 0)
+    scene().collection.objects.link(second)
+    animate_location(second, 1, 9, (3, 0, 0))
+    for frame, hidden in ((1, True), (4, False)):
+        first.hide_render = hidden
+        first.keyframe_insert("hide_render", frame=frame)
+    shot = sample(objects=("B",), first_frame=1, last_frame=9, model_frames=9)
+    assert shot.positions.shape[0] == 9
