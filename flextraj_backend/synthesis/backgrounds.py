@@ -192,14 +192,14 @@ def background_surfaces(recipe: BackgroundRecipe, texture_size: int) -> tuple[Te
     return floor, *(_sheet(corner, along, up, wall_image, recipe.wall.repeat) for corner, along in walls)
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=4)  # up to 13 MB each, and only the clips of a pair group share one
 def _painted(recipe: TextureRecipe, size: int) -> NDArray[np.float32]:
     size = max(size, min(recipe.density * size, _LARGEST_TEXTURE))
     colors = np.array(recipe.palette, np.float32)
     return paint_pattern(recipe.pattern, recipe.seed, colors, size, recipe.density)
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=1)
 def _painted_sky(recipe: TextureRecipe, size: int) -> NDArray[np.float32]:
     zenith, horizon = np.array(recipe.palette[:2], np.float32)
     return paint_sky(recipe.seed, zenith, horizon, size)

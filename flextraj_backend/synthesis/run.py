@@ -196,7 +196,8 @@ def make_dataset(
 
 
 def _give_up_if_hopeless(folder: DatasetFolder, made: int) -> None:
-    if made == 0 and len(folder.failures) >= _HOPELESS:
+    # Where clips were made before, the failed ones are only the first that a resumed run tries again.
+    if made == 0 and folder.done == 0 and len(folder.failures) >= _HOPELESS:
         first = min(folder.failures.values(), key=lambda failure: failure.key)
         raise FlexTrajError(
             f"The first {_HOPELESS} clips all failed; {first.key}: {first.sentence}", ErrorCode.DEFECT

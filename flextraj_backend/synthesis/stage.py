@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from flextraj_backend.scene_import import quiet_stdout, require_bpy
+from flextraj_backend.scene_import import SceneError, quiet_stdout, require_bpy
 from flextraj_backend.synthesis.actions import ActionRecipe, apply_action
 from flextraj_backend.synthesis.cameras import SENSOR_HEIGHT, camera_poses
 from flextraj_backend.synthesis.characters import (
@@ -199,6 +199,8 @@ class Stage:
             depsgraph = evaluate_frame(self.scene, self.view_layer, 0)
             reader = MeshReader(self.view_layer)
             states = reader.read(depsgraph)
+            if not states:
+                raise SceneError(f"'{source.name}' has no surface that renders: leave it out of the library.")
             rig_matrix = matrix_array(source.armature.matrix_world) if source.armature else np.eye(4)
             vertices = np.concatenate([state.world_vertices() for state in states.values()])
             surfaces = {
@@ -206,8 +208,10 @@ class Stage:
                 for live in reader.live_meshes(depsgraph)
                 if live.key in states
             }
-        finally:
-            self._root.children.unlink(collection)
+        except BaseException:
+            _discard(collection, source)
+            raise
+        self._root.children.unlink(collection)
         low, high = vertices.min(axis=0), vertices.max(axis=0)
         extent = high - low
         size = max(float(extent[2]), _LENGTH_SHARE * float(extent[:2].max()))
@@ -311,13 +315,17 @@ def _reset(performer: Performer) -> None:
 
 def _dismiss(performer: Performer) -> None:
     """Free everything that a performer holds in Blender."""
+    _discard(performer.collection, performer.source)
+
+
+def _discard(collection: bpy.types.Collection, source: Character | ImportedCharacter) -> None:
     import bpy
 
-    bpy.data.collections.remove(performer.collection)
-    if isinstance(performer.source, ImportedCharacter):
-        remove_blocks(performer.source.blocks)
+    bpy.data.collections.remove(collection)
+    if isinstance(source, ImportedCharacter):
+        remove_blocks(source.blocks)
     else:
-        remove_character(performer.source)
+        remove_character(source)
 
 
 _shared: list[Stage] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 ENDINGS = (".fbx", ".glb", ".gltf", ".bvh")
 MOTION_FPS = 60.0
+_NUMBERED = re.compile(r"\.\d{3,}$")
+_PARTS = ("ARMATURE", "MESH", "EMPTY")
+"""Objects of a character's file that belong to it; lights and cameras do not."""
 _SHORTEST_MOTION = 0.25
 """Seconds; what is shorter is a pose."""
 _LARGEST_IMAGE = 8192
@@ -37,6 +41,7 @@ _BLOCKS = (
     "collections",
     "cameras",
     "lights",
+    "scenes",
     "worlds",
     "shape_keys",
 )
@@ -144,7 +149,7 @@ def scan_library(folder: Path) -> Library:
             with imported(path) as blocks:
                 rig = _body(path, blocks)
                 motions = [block for block in blocks if _is(block, "actions")]
-                if any(_is(block, "meshes") for block in blocks):
+                if _bodies(blocks):
                     characters.append(LibraryCharacter(str(path), path.stem))
                 for number, motion in enumerate(motions):
                     label = path.stem if len(motions) == 1 else f"{path.stem} {motion.name}"
@@ -159,6 +164,15 @@ def scan_library(folder: Path) -> Library:
             f"with Mixamo's bone names. {reasons}".strip()
         )
     return Library(tuple(characters), tuple(actions), tuple(skipped))
+
+
+def _bodies(blocks: tuple[bpy.types.ID, ...]) -> list[bpy.types.Object]:
+    """Meshes of an import that are seen: glTF's importer also brings a hidden one, the shape of the bones."""
+    import bpy
+
+    layer = bpy.data.scenes[0].view_layers[0]
+    objects = [block for block in blocks if isinstance(block, bpy.types.Object)]
+    return [ob for ob in objects if ob.type == "MESH" and ob.visible_get(view_layer=layer)]
 
 
 def _seconds(motion: bpy.types.ID) -> float:
@@ -197,6 +211,9 @@ def import_blocks(path: Path) -> tuple[bpy.types.ID, ...]:
     """
     import bpy
 
+    # glTF's importer counts key frames at the scene's rate: always the same, whatever was made before.
+    render = bpy.data.scenes[0].render
+    render.fps, render.fps_base = int(MOTION_FPS), 1.0
     operators: dict[str, Any] = {
         ".fbx": bpy.ops.import_scene.fbx,
         ".glb": bpy.ops.import_scene.gltf,
@@ -213,7 +230,7 @@ def import_blocks(path: Path) -> tuple[bpy.types.ID, ...]:
         return tuple(
             block
             for kind in _BLOCKS
-            for block in sorted(set(getattr(bpy.data, kind)) - before[kind], key=lambda item: item.name)
+            for block in sorted(set(getattr(bpy.data, kind)) - before[kind], key=_plain_name)
         )
 
     try:
@@ -226,6 +243,11 @@ def import_blocks(path: Path) -> tuple[bpy.types.ID, ...]:
         reason = lines[-1].removeprefix("Error: ").rstrip(". ") if lines else type(error).__name__
         raise SceneError(f"{path.name} cannot be read, it is damaged ({reason}): export it again.") from error
     return new_blocks()
+
+
+def _plain_name(block: bpy.types.ID) -> tuple[str, str]:
+    """For an order that does not depend on what else is open, which gives new names endings such as .001."""
+    return _NUMBERED.sub("", block.name), block.name
 
 
 def _confine_images(images: set[bpy.types.Image], folder: Path) -> None:
@@ -282,8 +304,14 @@ def import_character(scene: bpy.types.Scene, recipe: LibraryCharacter) -> Import
         objects = [
             block
             for block in blocks
-            if isinstance(block, bpy.types.Object) and block.visible_get(view_layer=scene.view_layers[0])
+            if isinstance(block, bpy.types.Object)
+            and block.type in _PARTS
+            and block.visible_get(view_layer=scene.view_layers[0])
         ]
+        for block in blocks:
+            # Whatever the importer linked to the scene would be counted among its segments.
+            if isinstance(block, bpy.types.Collection) and block.name in scene.collection.children:
+                scene.collection.children.unlink(block)
         for ob in objects:
             ob.animation_data_clear()
             if ob.parent is None:
@@ -337,5 +365,5 @@ def library_motion(path: str, number: int) -> BodyMotion:
             data.nla_tracks.remove(track)
         rate = scene.render.fps / scene.render.fps_base  # the importers set it to the file's
         first, last = found.frame_range  # pyright: ignore[reportAttributeAccessIssue]
-        frames = np.arange(first, last + 1e-6, rate / MOTION_FPS)
-        return read_motion(scene, rig, frames.tolist(), MOTION_FPS)
+        count = round((last - first) * MOTION_FPS / rate) + 1
+        return read_motion(scene, rig, (first + np.arange(count) * rate / MOTION_FPS).tolist(), MOTION_FPS)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +18,13 @@ from flextraj_backend.synthesis.actions.recipe import ActionName, ActionRecipe
 from flextraj_backend.synthesis.clip_builder import build_clip
 from flextraj_backend.synthesis.retargeting import NEEDED, body_part, body_parts
 from flextraj_backend.synthesis.scene import SceneOptions, draw_scene
-from flextraj_backend.synthesis.user_library import LibraryAction, LibraryCharacter, scan_library
+from flextraj_backend.synthesis.user_library import (
+    LibraryAction,
+    LibraryCharacter,
+    import_character,
+    library_motion,
+    scan_library,
+)
 
 ASSETS = Path(
     os.environ.get(
@@ -92,3 +100,43 @@ def test_our_person_performs_the_users_motion() -> None:
     moved = np.linalg.norm(np.diff(tracks.positions[:, tracks.seg_id == 0, :2], axis=0), axis=-1)
     assert np.median(moved) > 1.0
     assert clip.record.performers[0].action == "flair"
+
+
+@needs_assets
+def test_a_file_with_a_motion_but_no_body_is_no_character(tmp_path: Path) -> None:
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+    bpy.ops.import_scene.gltf(filepath=str(ASSETS / "Xbot.glb"))
+    for ob in [ob for ob in bpy.data.objects if ob.type == "MESH"]:
+        bpy.data.objects.remove(ob)
+    written = tmp_path / "motion.glb"
+    # In a process of its own Blender's exporter cannot hang this one at its end.
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "motion.blend"))
+    export = (
+        f"import bpy; bpy.ops.wm.open_mainfile(filepath={str(tmp_path / 'motion.blend')!r}); "
+        f"bpy.ops.export_scene.gltf(filepath={str(written)!r}); import os; os._exit(0)"
+    )
+    subprocess.run([sys.executable, "-c", export], check=True, timeout=120, stdout=subprocess.DEVNULL)
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+    (tmp_path / "motion.blend").unlink()
+    library = scan_library(tmp_path)
+    assert library.actions and not library.characters
+
+
+@needs_assets
+def test_a_glb_motion_has_the_same_frames_whatever_the_scenes_rate(tmp_path: Path) -> None:
+    lengths = set()
+    for fps in (16, 24, 30):
+        bpy.ops.wm.read_factory_settings(use_empty=True)
+        bpy.context.scene.render.fps = fps
+        library_motion.cache_clear()
+        motion = library_motion(str(ASSETS / "Xbot.glb"), 0)
+        lengths.add(len(motion.shift))
+    assert len(lengths) == 1
+
+
+@needs_assets
+def test_a_glb_character_leaves_no_collection_of_its_file_in_the_scene() -> None:
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+    before = set(bpy.context.scene.collection.children)
+    import_character(bpy.context.scene, LibraryCharacter(str(ASSETS / "Xbot.glb"), "Xbot"))
+    assert set(bpy.context.scene.collection.children) == before
