@@ -127,7 +127,7 @@ def test_a_glb_motion_has_the_same_frames_whatever_the_scenes_rate(tmp_path: Pat
     lengths = set()
     for fps in (16, 24, 30):
         bpy.ops.wm.read_factory_settings(use_empty=True)
-        bpy.context.scene.render.fps = fps
+        bpy.data.scenes[0].render.fps = fps
         library_motion.cache_clear()
         motion = library_motion(str(ASSETS / "Xbot.glb"), 0)
         lengths.add(len(motion.shift))
@@ -137,6 +137,6 @@ def test_a_glb_motion_has_the_same_frames_whatever_the_scenes_rate(tmp_path: Pat
 @needs_assets
 def test_a_glb_character_leaves_no_collection_of_its_file_in_the_scene() -> None:
     bpy.ops.wm.read_factory_settings(use_empty=True)
-    before = set(bpy.context.scene.collection.children)
-    import_character(bpy.context.scene, LibraryCharacter(str(ASSETS / "Xbot.glb"), "Xbot"))
-    assert set(bpy.context.scene.collection.children) == before
+    before = set(bpy.data.scenes[0].collection.children)
+    import_character(bpy.data.scenes[0], LibraryCharacter(str(ASSETS / "Xbot.glb"), "Xbot"))
+    assert set(bpy.data.scenes[0].collection.children) == before
