@@ -21,7 +21,7 @@ _NO_FIGURES = ("step", "seconds")
 
 def command(
     size: str = typer.Argument(
-        "cpu", help="A size of the configuration file: cpu (two hours on two cores) or gpu."
+        "cpu", help="A size of the configuration file: cpu (less than two hours on two cores) or gpu."
     ),
     output: Path = typer.Option(
         ..., "-o", "--output", metavar="DIR", help="Folder of the run; one that was interrupted goes on."
