@@ -271,7 +271,7 @@ def test_a_lora_of_another_model_is_refused_and_says_why(
     choice = lora_file(weights, "strange", layers)
     with pytest.raises(EngineError, match=words) as caught:
         load_loras(fresh_pipeline(Backbone.COGVIDEOX), [choice])
-    assert caught.value.code is ErrorCode.WEIGHTS
+    assert caught.value.code is ErrorCode.REQUEST
     assert "'strange' does not fit" in caught.value.message
 
 

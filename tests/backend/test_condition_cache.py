@@ -19,7 +19,7 @@ from toy_transformers import CONTROLLED, Toy, toy, with_inputs
 
 from blender_addon.core.errors import FlexTrajError
 from blender_addon.core.model_options import CacheStorage
-from flextraj_backend.models import condition_cache
+from flextraj_backend.models import tensor_file
 from flextraj_backend.models.backbone import Backbone
 from flextraj_backend.models.checkpoint import load_adapter, save_adapter
 from flextraj_backend.models.condition import ConditionLatents
@@ -149,7 +149,7 @@ def test_a_cache_that_cannot_be_written_leaves_nothing_half_written(
         temporary.write_bytes(before[:100])
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(condition_cache, "save_file", disk_full)
+    monkeypatch.setattr(tensor_file, "save_file", disk_full)
     with pytest.raises(FlexTrajError, match="No space left"):
         cache.save(path)
     assert path.read_bytes() == before
