@@ -53,12 +53,17 @@ class MeshTopology:
     triangle_materials: NDArray[np.int32]
     triangles: NDArray[np.int32]
 
+    def has_faces(self, vertex_count: int, face_count: int, corner_vertices: NDArray[np.int32]) -> bool:
+        """Whether V, F and the vertices (L,) of the face corners are these.
+
+        Faces decide, not triangles: how a bent quad is cut depends on where its vertices are.
+        """
+        counts = self.vertex_count, self.face_count
+        return counts == (vertex_count, face_count) and np.array_equal(self.corner_vertices, corner_vertices)
+
     def has_faces_of(self, other: MeshTopology) -> bool:
-        """Whether the faces are the same. Faces decide, not triangles: how a bent quad is cut may change."""
-        return (self.vertex_count, self.face_count) == (
-            other.vertex_count,
-            other.face_count,
-        ) and np.array_equal(self.corner_vertices, other.corner_vertices)
+        """Whether another topology, perhaps read from another user of the mesh, is the same."""
+        return self.has_faces(other.vertex_count, other.face_count, other.corner_vertices)
 
 
 @dataclass(frozen=True, eq=False)
@@ -212,13 +217,7 @@ class MeshReader:
         mesh = live.mesh
         known = self._topologies.get(live.key)
         corners = read_corner_vertices(mesh)
-        if (
-            known is not None
-            and known.vertex_count == len(mesh.vertices)
-            and known.face_count == len(mesh.polygons)
-            and np.array_equal(known.corner_vertices, corners)
-        ):
-            # Faces decide, not triangles: how a bent quad is cut depends on where its vertices are.
+        if known is not None and known.has_faces(len(mesh.vertices), len(mesh.polygons), corners):
             return known
         return read_topology(mesh, positions, corners)
 

@@ -23,6 +23,7 @@ from flextraj_backend.evaluation.mask_iou import mask_iou
 from flextraj_backend.evaluation.point_tracking import track_points
 from flextraj_backend.evaluation.traj_err import TrajErr, trajectory_error
 from flextraj_backend.evaluation.traj_sim import TrajSim, trajectory_similarity
+from flextraj_backend.json_values import plain
 from flextraj_backend.synthesis.clip import SyntheticClip
 
 MAX_POINTS = 1500
@@ -222,23 +223,12 @@ def print_scores(clips: Sequence[ClipScores], console: Console | None = None) ->
 
 def as_document(clips: Sequence[ClipScores]) -> dict[str, Any]:
     """All figures as JSON values: `{"videos": [...], "mean": {...}}`; null where there is none."""
-    return _finite({"videos": [asdict(clip) for clip in clips], "mean": mean_figures(clips)})
+    return plain({"videos": [asdict(clip) for clip in clips], "mean": mean_figures(clips)})
 
 
 def write_scores(path: Path, document: dict[str, Any]) -> Path:
     """Write a document of `as_document` atomically."""
     return write_text(path, json.dumps(document, indent=2, allow_nan=False) + "\n")
-
-
-def _finite(value: Any) -> Any:
-    """JSON knows no NaN."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
-    return value
 
 
 def _subjects(target: TrajectorySet) -> tuple[int, ...]:

@@ -50,6 +50,7 @@ class Owner:
 
     @classmethod
     def of(cls, process: psutil.Process) -> Owner:
+        """A running process. Raises psutil.NoSuchProcess where it is gone."""
         return cls(process.pid, _started(process))
 
     @classmethod

@@ -92,7 +92,7 @@ def trained_run(
 
 
 def running_mean(values: Sequence[float], window: int) -> NDArray[np.float64]:
-    """Mean of each value and those before it, `window` at most; steps without a finite loss do not count."""
+    """Mean of each value and those before it, `window` at most, (N,); NaN where none of them is finite."""
     losses = np.asarray(values, float)
     finite = np.isfinite(losses)
     total, count = (np.cumsum([0.0, *part]) for part in (np.where(finite, losses, 0.0), finite))
