@@ -6,9 +6,9 @@ import threading
 from collections.abc import Generator
 from typing import Any
 
-from .bridge.compat import open_windows
 from .core.sample_settings import SampleProgress
 from .properties import runtime_state
+from .sidebar import redraw_panels
 from .translations import filled
 
 _END_SECONDS = 2.0
@@ -68,13 +68,3 @@ def show_sampling(progress: SampleProgress | None) -> None:
             "Sampling frame {done} of {total}", done=progress.done, total=progress.total
         )
     redraw_panels()
-
-
-def redraw_panels() -> None:
-    """Redraw the sidebars that show FlexTraj."""
-    for window in open_windows():
-        for area in window.screen.areas:
-            if area.type == "VIEW_3D":
-                for region in area.regions:
-                    if region.type == "UI":
-                        region.tag_redraw()

@@ -38,7 +38,8 @@ from .job_rows import fill_rows
 from .pairs_desk import PAIRS_KEY, PairsDesk, PairsNews
 from .preferences import backend_settings, user_folder
 from .properties import runtime_state
-from .sampling_slot import SamplingSlot, redraw_panels
+from .sampling_slot import SamplingSlot
+from .sidebar import redraw_panels
 
 _BUSY_SECONDS = 0.2
 _IDLE_SECONDS = 1.0

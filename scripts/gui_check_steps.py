@@ -87,7 +87,9 @@ def generate() -> Steps:
         in_sidebar(lambda: operators.flextraj.generate("INVOKE_DEFAULT")) == {"RUNNING_MODAL"},
         f"Generate did not start: {state().error_text}",
     )
-    yield from wait(lambda: state().is_sampling and state().sampling_factor > 0.2, 60, "Sampling")
+    yield from wait(lambda: state().is_sampling and state().sampling_factor > 0.05, 60, "Sampling")
+    yield from work_meanwhile()
+    yield from wait(lambda: state().sampling_factor > 0.2 or not state().is_sampling, 60, "Sampling")
     yield from shoot("4_sampling")
     yield from wait(lambda: not state().is_sampling, 240, "The end of sampling")
     found["sampling_seconds"] = round(time.monotonic() - started, 1)
@@ -116,6 +118,23 @@ def generate() -> Steps:
     )
     found["label"], found["warnings"] = job.label, job.warnings
     yield from shoot("6_done")
+
+
+def work_meanwhile() -> Steps:
+    """Click into the view and delete what is selected: while a shot is sampled nothing may come of it."""
+
+    def content() -> list[tuple[str, bool]]:
+        return sorted((ob.name, ob.select_get()) for ob in context.scene.objects)
+
+    before = content()
+    must(any(selected for _, selected in before), "Nothing is selected that could be deleted.")
+    view = next(region for region in area_of("VIEW_3D").regions if region.type == "WINDOW")
+    # The screen counts rows from its top.
+    place = f"{view.x + view.width // 3} {window().height - view.y - view.height // 2}"
+    yield from ask("drag", f"{place} {place}")
+    yield from ask("key", "Delete")
+    must(state().is_sampling, "Sampling had ended before it could be disturbed.")
+    must(content() == before, "A click and a key changed the scene while it was sampled.")
 
 
 def load_result() -> Steps:

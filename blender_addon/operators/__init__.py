@@ -18,6 +18,7 @@ from . import (
     photo_background,
     place_rig,
     results,
+    sampling_guard,
     seg_ids,
     start_frame,
     subjects,
@@ -26,6 +27,7 @@ from . import (
 
 _MODULES = (
     modal_window,
+    sampling_guard,
     subjects,
     seg_ids,
     photo,

@@ -24,8 +24,9 @@ from ..core.trajectory_file import trajectories_to_bytes
 from ..overlay.placement_view import FoundSubject, PlacedRig, placement_view
 from ..properties import runtime_state, scene_settings
 from ..registration import registration_of
-from ..sampling_slot import Sampling, redraw_panels
+from ..sampling_slot import Sampling
 from ..session import current_session, show_error
+from ..sidebar import redraw_panels
 from ..translations import filled, translated
 from .modal_sampling import SamplingOperator, why_not_sample
 from .modal_window import borrow_timer, return_timer

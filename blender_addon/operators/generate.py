@@ -58,10 +58,27 @@ class FLEXTRAJ_OT_generate(SamplingOperator, bpy.types.Operator):
         return order.key
 
 
+class FLEXTRAJ_OT_cancel_sampling(bpy.types.Operator):
+    bl_idname = "flextraj.cancel_sampling"
+    bl_label = "Cancel"
+    bl_description = "Stop sampling; jobs that run go on"
+
+    @classmethod
+    def poll(cls, context: Context) -> bool:
+        if current_session().sampling is None:
+            cls.poll_message_set("Nothing is running")
+            return False
+        return True
+
+    def execute(self, context: Context) -> OperatorResult:
+        current_session().end_sampling()
+        return {"FINISHED"}
+
+
 class FLEXTRAJ_OT_cancel_job(bpy.types.Operator):
     bl_idname = "flextraj.cancel_job"
     bl_label = "Cancel"
-    bl_description = "Stop sampling, or the job that runs"
+    bl_description = "Stop the job, or all that run and sampling"
 
     key: StringProperty(name="Job", description="Job to cancel; empty = all that run", options={"SKIP_SAVE"})
 
@@ -93,4 +110,6 @@ def _why_not(context: Context) -> str:
     return "" if problem is None else translated(problem.message).rstrip(".")
 
 
-register, unregister = registration_of(FLEXTRAJ_OT_generate, FLEXTRAJ_OT_cancel_job)
+register, unregister = registration_of(
+    FLEXTRAJ_OT_generate, FLEXTRAJ_OT_cancel_sampling, FLEXTRAJ_OT_cancel_job
+)

@@ -18,6 +18,7 @@ from ..sampling_slot import Sampling, show_sampling
 from ..session import current_session, show_error
 from ..translations import filled, translated
 from .modal_window import borrow_timer, return_timer
+from .sampling_guard import guard_other_windows, leaves_scene_alone
 
 # Blender registers only the classes that are operators themselves.
 _Operator = bpy.types.Operator if TYPE_CHECKING else object
@@ -76,6 +77,7 @@ class SamplingOperator(_Operator):
         self._timer = borrow_timer(context, _TIMER_SECONDS)
         manager.progress_begin(0, 100)
         manager.modal_handler_add(self)
+        guard_other_windows(context)
         return {"RUNNING_MODAL"}
 
     def modal(self, context: Context, event: bpy.types.Event) -> OperatorResult:
@@ -86,7 +88,7 @@ class SamplingOperator(_Operator):
         if event.type == "ESC" and event.value == "PRESS":
             return self._leave(context, filled("Sampling was cancelled"))
         if event.type != "TIMER":
-            return {"PASS_THROUGH"}
+            return {"PASS_THROUGH"} if leaves_scene_alone(context, event) else {"RUNNING_MODAL"}
         try:
             sampled = self._step(context)
         except FlexTrajError as error:

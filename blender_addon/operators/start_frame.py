@@ -26,7 +26,7 @@ from ..core.sample_settings import SampleProgress, SampleSettings
 from ..overlay.placement_view import SUBJECT_COLOR, placement_view
 from ..properties import runtime_state, scene_settings
 from ..registration import registration_of
-from ..sampling_slot import redraw_panels
+from ..sidebar import redraw_panels
 from ..thumbnails import draw_icon
 from ..translations import filled, translated
 from .fit_to_photo import why_not_place

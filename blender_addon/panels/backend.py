@@ -12,7 +12,7 @@ from ..fix_button import draw_fix
 from ..registration import registration_of
 from ..session import current_session
 from ..translations import filled
-from .layout import ChildPanel, SidebarPanel, wrapped_text
+from .layout import ChildPanel, SidebarPanel, panel_layout, wrapped_text
 
 _STATES = {
     BackendPhase.STOPPED: ("Stopped; Generate starts it", "RADIOBUT_OFF"),
@@ -29,7 +29,7 @@ class FLEXTRAJ_PT_backend(ChildPanel, bpy.types.Panel):
     bl_options = {"DEFAULT_CLOSED"}
 
     def draw(self, context: Context) -> None:
-        layout: Layout = self.layout
+        layout = panel_layout(self)
         backend = current_session().backend
         text, icon = _STATES[backend.phase]
         if backend.phase is BackendPhase.RUNNING:
@@ -59,7 +59,7 @@ class FLEXTRAJ_PT_log(SidebarPanel, bpy.types.Panel):
     bl_options = {"DEFAULT_CLOSED"}
 
     def draw(self, context: Context) -> None:
-        layout: Layout = self.layout
+        layout = panel_layout(self)
         lines = [line for line in current_session().backend.log if line]
         if not lines:
             layout.label(text="The backend has written nothing")

@@ -17,7 +17,7 @@ from ..session import current_session
 from ..translations import filled
 from .engine_features import engine_title, reads
 from .estimate import draw_estimate
-from .layout import ChildPanel, SidebarPanel, split_layout, wrapped_text
+from .layout import ChildPanel, SidebarPanel, panel_layout, split_labels, split_layout, wrapped_text
 from .presets import FLEXTRAJ_PT_presets
 
 _shot_frames = ShotFrames()
@@ -52,12 +52,20 @@ class FLEXTRAJ_PT_generate(ChildPanel, bpy.types.Panel):
     bl_label = "Generate"
 
     def draw_header_preset(self, context: Context) -> None:
-        FLEXTRAJ_PT_presets.draw_panel_header(self.layout)
+        FLEXTRAJ_PT_presets.draw_panel_header(panel_layout(self))
 
     def draw(self, context: Context) -> None:
         settings = scene_settings(context.scene)
-        layout = split_layout(self)
-        self._draw_engine(context, settings)
+        layout: Layout = self.layout
+        # Not the whole panel: below, Cancel can be pressed while a shot is sampled.
+        choices = layout.column()
+        choices.enabled = not runtime_state().is_sampling
+        split_labels(choices)
+        self._draw_choices(choices, context, settings)
+        self._draw_progress()
+
+    def _draw_choices(self, layout: Layout, context: Context, settings: FlexTrajSettings) -> None:
+        self._draw_engine(layout, context, settings)
         row = layout.row(align=True)
         row.prop(settings, "seed")
         row.operator("flextraj.new_seed", text="", icon="FILE_REFRESH")
@@ -77,12 +85,10 @@ class FLEXTRAJ_PT_generate(ChildPanel, bpy.types.Panel):
                 "{engine} reads no prompt, steps or guidance.", engine=engine_title(name).split(" (")[0]
             )
             wrapped_text(layout, context, sentence, "INFO")
-        self._draw_button(context, settings)
-        self._draw_progress()
+        self._draw_button(layout, context, settings)
 
-    def _draw_engine(self, context: Context, settings: FlexTrajSettings) -> None:
+    def _draw_engine(self, layout: Layout, context: Context, settings: FlexTrajSettings) -> None:
         """The menu under its label: beside it, a narrow sidebar would cut the engine's name."""
-        layout: Layout = self.layout
         name, _, note = engine_title(settings.engine).partition(" (")
         column = layout.column(align=True)
         column.label(text="Engine")
@@ -90,8 +96,7 @@ class FLEXTRAJ_PT_generate(ChildPanel, bpy.types.Panel):
         if note:
             wrapped_text(layout, context, f"{note[:1].upper()}{note[1:].removesuffix(')')}", "INFO")
 
-    def _draw_button(self, context: Context, settings: FlexTrajSettings) -> None:
-        layout: Layout = self.layout
+    def _draw_button(self, layout: Layout, context: Context, settings: FlexTrajSettings) -> None:
         row = layout.row()
         row.scale_y = 1.5
         row.operator("flextraj.generate", icon="PLAY")
@@ -112,7 +117,7 @@ class FLEXTRAJ_PT_generate(ChildPanel, bpy.types.Panel):
         if state.is_sampling:
             row = layout.row(align=True)
             row.progress(factor=state.sampling_factor, text=state.sampling_text)
-            row.operator("flextraj.cancel_job", text="", icon="X")
+            row.operator("flextraj.cancel_sampling", text="", icon="X")
 
 
 class FLEXTRAJ_PT_shot(SidebarPanel, bpy.types.Panel):

@@ -9,6 +9,8 @@ from typing import Any
 import bpy
 
 from ..blender_types import Context, Layout
+from ..properties import runtime_state
+from ..sidebar import TAB
 from ..translations import translated
 
 _PIXELS_PER_CHARACTER = 6.6
@@ -20,7 +22,7 @@ class SidebarPanel:
 
     bl_space_type = "VIEW_3D"
     bl_region_type = "UI"
-    bl_category = "FlexTraj"
+    bl_category = TAB
 
 
 class ChildPanel(SidebarPanel):
@@ -51,12 +53,24 @@ class RowList:
         self.draw_row(layout, item)
 
 
+def panel_layout(panel: bpy.types.Panel) -> Layout:
+    """The panel's layout, disabled while a shot is sampled: see `operators.sampling_guard`."""
+    layout: Layout = panel.layout
+    layout.enabled = not runtime_state().is_sampling
+    return layout
+
+
 def split_layout(panel: bpy.types.Panel) -> Layout:
     """The panel's layout with labels on the left, as Blender's own property panels have it."""
-    layout: Layout = panel.layout
+    layout = panel_layout(panel)
+    split_labels(layout)
+    return layout
+
+
+def split_labels(layout: Layout) -> None:
+    """Put labels on the left, without the dots for keyframes."""
     layout.use_property_split = True
     layout.use_property_decorate = False
-    return layout
 
 
 def wrapped_text(layout: Layout, context: Context, text: str, icon: str = "NONE") -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import bpy
 
-from ..blender_types import Context, Layout
+from ..blender_types import Context
 from ..fix_button import draw_fix
 from ..properties import runtime_state
 from ..registration import registration_of
-from .layout import SidebarPanel, wrapped_text
+from .layout import SidebarPanel, panel_layout, wrapped_text
 
 
 class FLEXTRAJ_PT_main(SidebarPanel, bpy.types.Panel):
@@ -16,7 +16,7 @@ class FLEXTRAJ_PT_main(SidebarPanel, bpy.types.Panel):
     bl_label = "FlexTraj"
 
     def draw(self, context: Context) -> None:
-        layout: Layout = self.layout
+        layout = panel_layout(self)
         state = runtime_state()
         if not state.error_text:
             return

@@ -13,7 +13,7 @@ from ..properties import FlexTrajSettings, runtime_state, scene_settings
 from ..registration import registration_of
 from ..thumbnails import drawn_icon
 from ..translations import filled
-from .layout import ChildPanel, SidebarPanel, split_layout, wrapped_text
+from .layout import ChildPanel, SidebarPanel, panel_layout, split_layout, wrapped_text
 
 _FRAME_SCALE = 4.0
 _overlap = SubjectOverlap()
@@ -93,7 +93,7 @@ class FLEXTRAJ_PT_start_frame(SidebarPanel, bpy.types.Panel):
     bl_options = {"DEFAULT_CLOSED"}
 
     def draw(self, context: Context) -> None:
-        layout: Layout = self.layout
+        layout = panel_layout(self)
         layout.operator("flextraj.find_start_frame", text="Find Best Matching", icon="VIEWZOOM")
         for offered in runtime_state().placement.start_frames:
             box = layout.box()
@@ -116,7 +116,7 @@ class FLEXTRAJ_PT_pins(SidebarPanel, bpy.types.Panel):
 
     def draw(self, context: Context) -> None:
         settings: FlexTrajSettings = scene_settings(context.scene)
-        layout: Layout = self.layout
+        layout = panel_layout(self)
         row = layout.row(align=True)
         row.operator("flextraj.edit_pins", icon="PINNED")
         row.operator("flextraj.remove_pins", text="", icon="X")

@@ -15,7 +15,7 @@ from ..properties import FlexTrajJobRow, runtime_state
 from ..registration import registration_of
 from ..thumbnails import thumbnail_icon
 from ..translations import filled
-from .layout import ChildPanel, RowList, wrapped_text
+from .layout import ChildPanel, RowList, panel_layout, wrapped_text
 
 _ICONS = {
     JobStage.DONE: "CHECKMARK",
@@ -74,7 +74,7 @@ class FLEXTRAJ_PT_results(ChildPanel, bpy.types.Panel):
     bl_label = "Jobs"
 
     def draw(self, context: Context) -> None:
-        layout: Layout = self.layout
+        layout = panel_layout(self)
         state = runtime_state()
         if state.unsaved_jobs:
             count = state.unsaved_jobs

@@ -20,7 +20,7 @@ from ..session import current_session, ensure_timer
 from ..thumbnails import thumbnail_icon
 from ..training_properties import FlexTrajTrainingSettings
 from ..translations import filled
-from .layout import ChildPanel, SidebarPanel, split_layout, wrapped_text
+from .layout import ChildPanel, SidebarPanel, panel_layout, split_layout, wrapped_text
 
 _SHEET_SCALE = 9.0
 _COLUMNS = 2
@@ -33,7 +33,7 @@ class FLEXTRAJ_PT_training_pairs(ChildPanel, bpy.types.Panel):
 
     def draw(self, context: Context) -> None:
         training = scene_settings(context.scene).training
-        layout: Layout = self.layout
+        layout = panel_layout(self)
         found = _folder_report(training)
         _draw_path(layout, training, "folder")
         _draw_folder(layout, context, found)
@@ -62,7 +62,7 @@ class FLEXTRAJ_PT_pair_actions(SidebarPanel, bpy.types.Panel):
     bl_options = {"DEFAULT_CLOSED"}
 
     def draw(self, context: Context) -> None:
-        _draw_choices(self.layout, scene_settings(context.scene).training, "actions")
+        _draw_choices(panel_layout(self), scene_settings(context.scene).training, "actions")
 
 
 class FLEXTRAJ_PT_pair_clips(SidebarPanel, bpy.types.Panel):

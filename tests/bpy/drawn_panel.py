@@ -11,16 +11,20 @@ import bpy
 class DrawnLayout:
     """Stands in for Blender's layout, which does not draw without a window; notes what is drawn."""
 
-    def __init__(
-        self,
-        drawn: list[tuple[str, str]] | None = None,
-        buttons: list[tuple[str, SimpleNamespace]] | None = None,
-    ) -> None:
-        self.drawn: list[tuple[str, str]] = [] if drawn is None else drawn
-        self.buttons: list[tuple[str, SimpleNamespace]] = [] if buttons is None else buttons
+    def __init__(self, parent: DrawnLayout | None = None) -> None:
+        self.drawn: list[tuple[str, str]] = [] if parent is None else parent.drawn
+        self.buttons: list[tuple[str, SimpleNamespace]] = [] if parent is None else parent.buttons
+        self.usable: set[str] = set() if parent is None else parent.usable
+        self.enabled = True if parent is None else parent.enabled
 
     def _inner(self, *_places: Any, **_options: Any) -> DrawnLayout:
-        return DrawnLayout(self.drawn, self.buttons)
+        return DrawnLayout(self)
+
+    def _note(self, kind: str, name: str) -> None:
+        """Note what can be pressed or changed."""
+        self.drawn.append((kind, name))
+        if self.enabled:
+            self.usable.add(name)
 
     row = column = box = split = grid_flow = _inner
 
@@ -40,16 +44,24 @@ class DrawnLayout:
 
     def prop(self, data: Any, name: str, **_options: Any) -> None:
         assert name in data.bl_rna.properties
-        self.drawn.append(("prop", name))
+        self._note("prop", name)
 
     def prop_enum(self, data: Any, name: str, value: str) -> None:
         assert value in data.bl_rna.properties[name].enum_items
-        self.drawn.append(("choice", value))
+        self._note("choice", value)
 
     def operator(self, name: str, **_options: Any) -> SimpleNamespace:
-        self.drawn.append(("operator", name))
+        self._note("operator", name)
         self.buttons.append((name, SimpleNamespace()))
         return self.buttons[-1][1]
+
+    def menu(self, name: str, **_options: Any) -> None:
+        self._note("menu", name)
+
+    def template_list(
+        self, kind: str, name: str, data: Any, items: str, *_active: Any, **_options: Any
+    ) -> None:
+        self._note("list", items)
 
     def template_icon(self, icon_value: int, scale: float) -> None:
         assert icon_value > 0

@@ -14,11 +14,13 @@ from blender_addon.panels import menus  # noqa: E402
 NEED_THEIR_BUTTON = {
     "add_lora": "the model's options",
     "add_preset": "the header of Generate",
+    "cancel_sampling": "the bar of sampling, or Esc",
     "choose_engine": "the menu of engines",
     "choose_model": "the menu of models",
     "copy_command": "a message",
     "copy_error": "a message",
     "forget_job": "a row of the list",
+    "guard_window": "no button: it listens while a shot is sampled",
     "notify": "a message",
     "remove_lora": "the model's options",
     "retry_job": "a row of the list",

@@ -110,11 +110,21 @@ def test_playback_ends_sampling(backend: FakeBackend) -> None:
     assert end_sampling_before_change in bpy.app.handlers.animation_playback_pre
 
 
-def test_the_cancel_button_ends_sampling(backend: FakeBackend, shot: Any) -> None:
-    assert not ops.flextraj.cancel_job.poll()
+def test_the_cancel_button_ends_sampling_and_no_job(backend: FakeBackend, shot: Any, tmp_path: Path) -> None:
+    assert not ops.flextraj.cancel_sampling.poll()
+    backend.service.outcome = JobStatus("job1", JobState.RUNNING, "preview", phase="rendering")
+    order, trajectories = order_of(shot, tmp_path)
+    session.current_session().submit(order, trajectories)
+    begin_sampling(shot)
+    assert ops.flextraj.cancel_sampling() == {"FINISHED"}
+    assert bpy.context.scene.frame_current == 3
+    assert not runtime_state().is_sampling
+    assert runtime_state().jobs[0].stage == "waiting"
+
+
+def test_cancelling_all_jobs_ends_sampling_too(backend: FakeBackend, shot: Any) -> None:
     begin_sampling(shot)
     assert ops.flextraj.cancel_job() == {"FINISHED"}
-    assert bpy.context.scene.frame_current == 3
     assert not runtime_state().is_sampling
 
 

@@ -55,7 +55,7 @@ def test_the_list_of_texts_knows_labels_choices_tooltips_and_what_panels_draw(li
     for message in (
         ("Operator", "Sample Points"),  # label of an operator
         ("Operator", "Open Output Folder"),  # entry of a menu
-        ("*", "Stop sampling, or the job that runs"),  # tooltip
+        ("*", "Stop sampling; jobs that run go on"),  # tooltip
         ("*", "Frames and Size"),  # title of a panel
         ("*", "Keep Points"),  # name of a property
         ("*", "The scene's frame range"),  # tooltip of a choice
