@@ -23,6 +23,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import psutil
@@ -41,8 +42,9 @@ ACTS = {
 SCREEN = "1600x1000"
 BACKEND_SECONDS = 6.0
 """Within this time a backend notices that its Blender is gone, and stops its job."""
-LARGEST_SHARE = 0.7
-"""Of the mini's TrajErr without control; with control it must be below."""
+MINI_SCENES = 4
+LEAST_RATIO = 3.0
+"""Of the mini's mean TrajErr without control to the one with control, over these scenes."""
 _TROUBLE = ("Traceback (most recent call last)", "Error: Python", "EXCEPTION_ACCESS", "Segmentation fault")
 _BLENDERS_OWN = ("bl_pkg", "/addons_core/")
 """Parts of paths in tracebacks that come from the distribution's Blender, not from the extension."""
@@ -144,15 +146,14 @@ def _prepare(setup: Setup) -> None:
         "photo": str(photo),
         "mask": "" if mask is None else str(mask),
         "patience": setup.patience,
-        "mini_scene": str(setup.work / "mini_scene.blend"),
-        "mini_photo": str(setup.work / "mini_photo.png"),
+        "mini_folder": str(setup.work / "mini_scenes"),
+        "mini_scenes": MINI_SCENES,
     }
     (setup.work / "check.json").write_text(json.dumps(values), encoding="utf-8")
     if "mini" in setup.acts:
         script = Path(__file__).with_name("mini_scene.py")
-        subprocess.run(
-            [str(setup.python), str(script), values["mini_scene"], values["mini_photo"]], check=True
-        )
+        make = [str(setup.python), str(script), values["mini_folder"], "--count", str(MINI_SCENES)]
+        subprocess.run(make, check=True)
 
 
 @contextmanager
@@ -201,7 +202,7 @@ def _drive(setup: Setup, environment: dict[str, str], script: str) -> None:
         )
     found = json.loads(verdict.read_text(encoding="utf-8"))
     verdict.unlink()
-    if "controlled" in found:
+    if len(found.get("mini", ())) == MINI_SCENES and not found["problem"]:
         _measure_mini(setup, found)
     print(json.dumps(found, indent=2))
     if found["problem"]:
@@ -214,19 +215,25 @@ def _drive(setup: Setup, environment: dict[str, str], script: str) -> None:
 
 
 def _measure_mini(setup: Setup, found: dict[str, Any]) -> None:
-    """Add TrajErr of both videos to what was found, and the problem where control does not help."""
-    errors = []
-    for name in ("controlled", "without_control"):
-        job, report = found[name], setup.work / f"{name}.json"
-        tracks = Path(job["folder"]) / "trajectories.npz"
-        evaluate = ["evaluate", job["video"], "--trajectories", str(tracks), "--json", str(report)]
-        subprocess.run([str(setup.python), "-m", "flextraj_backend", *evaluate], check=True)
-        errors.append(
-            json.loads(report.read_text(encoding="utf-8"))["videos"][0]["scores"]["traj_err"]["mean"]
-        )
-        job["traj_err"] = round(errors[-1], 4)
-    if not found["problem"] and errors[0] > LARGEST_SHARE * errors[1]:
-        found["problem"] = f"Control hardly helps the mini: TrajErr {errors[0]:.3f} of {errors[1]:.3f}."
+    """Add every video's TrajErr to what was found, and the problem where control helps too little."""
+    for jobs in found["mini"]:
+        for name, job in jobs.items():
+            report = setup.work / f"{name}.json"
+            tracks = Path(job["folder"]) / "trajectories.npz"
+            evaluate = ["evaluate", job["video"], "--trajectories", str(tracks), "--json", str(report)]
+            subprocess.run([str(setup.python), "-m", "flextraj_backend", *evaluate], check=True)
+            scores = json.loads(report.read_text(encoding="utf-8"))["videos"][0]["scores"]
+            job["traj_err"] = round(scores["traj_err"]["mean"], 4)
+    controlled, alone = (
+        fmean(jobs[name]["traj_err"] for jobs in found["mini"]) for name in ("controlled", "without_control")
+    )
+    found["mini_traj_err"] = {
+        "controlled": round(controlled, 4),
+        "without_control": round(alone, 4),
+        "ratio": round(alone / controlled, 2),
+    }
+    if alone < LEAST_RATIO * controlled:
+        found["problem"] = f"Control hardly helps the mini: TrajErr {controlled:.3f} of {alone:.3f}."
 
 
 def _wait_for_end(backend_pid: int) -> None:

@@ -1,12 +1,13 @@
-"""The act of the mini model: a scene that it never saw, its photo, Generate with and without control.
+"""The act of the mini model: scenes that it never saw, their photos, Generate with and without control.
 
-`gui_check.py` then measures both videos against the points that the panel sampled.
+`gui_check.py` then measures the videos against the points that the panel sampled.
 """
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
@@ -30,8 +31,16 @@ from gui_check_tools import (
 
 
 def steps() -> Steps:
+    found["mini"] = []
+    for index in range(VALUES["mini_scenes"]):
+        yield from drive(index)
+    in_sidebar(lambda: operators.flextraj.load_result(target="CLIP"))
+    found["backend_pid"] = session()._backend._process.pid or 0
+
+
+def drive(index: int) -> Steps:
     yield from pause(1.0)
-    operators.wm.open_mainfile(filepath=VALUES["mini_scene"])
+    operators.wm.open_mainfile(filepath=f"{VALUES['mini_folder']}/{index}.blend")
     yield from pause(1.0)
     yield from open_tab()
     scene, settings = context.scene, context.scene.flextraj
@@ -39,7 +48,8 @@ def steps() -> Steps:
     settings.source = "LIST"
     for mesh in [ob for ob in scene.objects if ob.type == "MESH"]:
         settings.subjects.add().object = mesh
-    in_sidebar(lambda: operators.flextraj.pick_image(target="PHOTO", filepath=VALUES["mini_photo"]))
+    photo = f"{VALUES['mini_folder']}/{index}.png"
+    in_sidebar(lambda: operators.flextraj.pick_image(target="PHOTO", filepath=photo))
     settings.mask = ""
     settings.frame_range, settings.size = "SCENE", "SCENE"
     settings.frames = scene.frame_end - scene.frame_start + 1
@@ -48,25 +58,26 @@ def steps() -> Steps:
     settings.surface = settings.color_cue = settings.photo_colors = True
     settings.engine = "mini"
     scene.frame_set(scene.frame_start)
-    yield from shoot("m1_ready")
+    yield from shoot(f"m{index}_ready")
+    found["mini"].append({})
     for name, strength in (("controlled", 1.0), ("without_control", 0.0)):
         settings.strength = strength
         yield from generate(name)
-    yield from shoot("m2_done")
-    in_sidebar(lambda: operators.flextraj.load_result(target="CLIP"))
-    found["backend_pid"] = session()._backend._process.pid or 0
+    yield from shoot(f"m{index}_done")
 
 
 def generate(name: str) -> Steps:
-    count = len(state().jobs)
+    before = {job.key for job in state().jobs}
     started = in_sidebar(lambda: operators.flextraj.generate("INVOKE_DEFAULT"))
     must(started == {"RUNNING_MODAL"}, f"Generate did not start: {state().error_text}")
-    yield from wait(lambda: len(state().jobs) == count + 1, 120, "The job")
-    ended = ("done", "failed", "cancelled")
-    yield from wait(lambda: state().jobs[count].stage in ended, 240, "The end of the job")
-    job = state().jobs[count]
-    must(job.stage == "done", f"The job is '{job.stage}': {job.message}")
-    found[name] = {"folder": job.folder, "video": job.video}
+    yield from wait(lambda: len({job.key for job in state().jobs} - before) == 1, 120, "The job")
+
+    def job() -> Any:
+        return next(job for job in state().jobs if job.key not in before)
+
+    yield from wait(lambda: job().stage in ("done", "failed", "cancelled"), 240, "The end of the job")
+    must(job().stage == "done", f"The job is '{job().stage}': {job().message}")
+    found["mini"][-1][name] = {"folder": job().folder, "video": job().video}
 
 
 run(steps())

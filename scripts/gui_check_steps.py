@@ -126,8 +126,8 @@ def work_meanwhile() -> Steps:
     def content() -> list[tuple[str, bool]]:
         return sorted((ob.name, ob.select_get()) for ob in context.scene.objects)
 
+    next(ob for ob in context.scene.objects if ob.type == "MESH").select_set(True)
     before = content()
-    must(any(selected for _, selected in before), "Nothing is selected that could be deleted.")
     view = next(region for region in area_of("VIEW_3D").regions if region.type == "WINDOW")
     # The screen counts rows from its top.
     place = f"{view.x + view.width // 3} {window().height - view.y - view.height // 2}"

@@ -1,8 +1,9 @@
-"""Save a scene that the mini model never saw: its .blend, and the picture of its first frame as the photo.
+"""Save scenes that the mini model never saw: each a .blend, and the picture of its first frame as the photo.
 
-    python scripts/mini_scene.py scene.blend photo.png --seed 5
+    python scripts/mini_scene.py scenes --count 4 --seed 5
 
-`gui_check.py --acts mini` opens it and presses Generate.
+They are the first scenes of `flextraj study --check mini --seed 5`; `gui_check.py --acts mini` opens them and
+presses Generate.
 """
 
 from __future__ import annotations
@@ -17,35 +18,39 @@ import bpy
 from flextraj_backend.image_io import write_image
 from flextraj_backend.study.mini_check import held_out_settings
 from flextraj_backend.synthesis.blender_maker import BlenderClipMaker, draw_group
-from flextraj_backend.synthesis.plan import plan_clip
+from flextraj_backend.synthesis.plan import SynthesisSettings, plan_clip
 from flextraj_backend.synthesis.stage import shared_stage
 
 SCALE = 4
 """Of the mini's raster: what a user would call a small photo."""
 
 
-def save_scene(scene: Path, photo: Path, seed: int) -> None:
+def save_scene(scene: Path, photo: Path, settings: SynthesisSettings, index: int) -> None:
     """Write the .blend file and the picture."""
-    settings = held_out_settings(seed)
-    size = {"width": SCALE * settings.scene.width, "height": SCALE * settings.scene.height}
-    settings = replace(settings, others=0, scene=replace(settings.scene, **size))
-    clip = BlenderClipMaker(settings).make(plan_clip(settings, 0))
+    clip = BlenderClipMaker(settings).make(plan_clip(settings, index))
     write_image(photo, clip.frames[0])
-    recipe, _ = draw_group(settings, 0)
+    recipe, _ = draw_group(settings, index)
     stage = shared_stage()
     with stage.playing(recipe, recipe.characters):
         stage.scene.frame_start, stage.scene.frame_end = 1, recipe.frames
         bpy.ops.wm.save_as_mainfile(filepath=str(scene), check_existing=False)
-    print(f"{', '.join(one.description for one in clip.record.performers)}: {scene}")
+    performers = clip.record.performers
+    print(f"{', '.join(f'{one.description}: {one.action}' for one in performers)}: {scene}")
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Save a scene that the mini model never saw.")
-    parser.add_argument("scene", type=Path)
-    parser.add_argument("photo", type=Path)
+    parser = argparse.ArgumentParser(description="Save scenes that the mini model never saw.")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--count", type=int, default=4)
     parser.add_argument("--seed", type=int, default=5)
     options = parser.parse_args()
-    save_scene(options.scene.absolute(), options.photo, options.seed)
+    folder = options.folder.absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    settings = held_out_settings(options.seed)
+    size = {"width": SCALE * settings.scene.width, "height": SCALE * settings.scene.height}
+    settings = replace(settings, others=0, scene=replace(settings.scene, **size))
+    for index in range(options.count):
+        save_scene(folder / f"{index}.blend", folder / f"{index}.png", settings, index)
     return 0
 
 

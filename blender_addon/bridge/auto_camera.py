@@ -16,6 +16,7 @@ from ..core.sample_settings import SampleSettings
 from .cameras import camera_settings
 from .evaluated_meshes import MeshReader
 from .scene_state import evaluate_frame, preserved_scene
+from .simulations import SimulationPlayer, walk_to_start
 from .subjects import resolve_objects
 
 _ELEVATION = math.radians(6)
@@ -75,7 +76,11 @@ def _place(
     deciding = []
     with preserved_scene(scene, view_layer):
         reader = MeshReader(view_layer)
+        for _ in walk_to_start(scene, frames[0]):
+            pass
+        simulations = SimulationPlayer(scene)
         for frame in frames:
+            simulations.play_to(frame)
             for key, state in reader.read(evaluate_frame(scene, view_layer, frame)).items():
                 if key.owner not in unwanted and (not settings.objects or key.owner in wanted):
                     vertices = state.world_vertices()

@@ -39,7 +39,7 @@ from .point_tracker import (
     place_points,
 )
 from .scene_state import evaluate_frame, preserved_scene, shows_frame
-from .simulations import frames_between, simulation_start, walk_to_start
+from .simulations import SimulationPlayer, walk_to_start
 from .subjects import Patch, Subjects, SurfaceOwner, choose_subjects, resolve_objects, surface_owner
 
 Value = TypeVar("Value")
@@ -292,11 +292,9 @@ def evaluate_frames(
     """Evaluate every frame of a plan, in order; the first only where the scene does not show it any more."""
     follower = MeshFollower(plan.points)
     cameras = CameraReader(scene, settings.width, settings.height)
-    start, last = simulation_start(scene), None
+    simulations = SimulationPlayer(scene)
     for index, number in enumerate(plan.frames.source_frames):
-        for passed in () if last is None else frames_between(start, last, number):
-            scene.frame_set(passed)
-        last = number
+        simulations.play_to(number)
         if index > 0 or not shows_frame(scene, number):
             depsgraph = evaluate_frame(scene, view_layer, number)
         else:

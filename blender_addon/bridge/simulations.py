@@ -34,6 +34,22 @@ def walk_to_start(scene: bpy.types.Scene, frame: float) -> Generator[None, None,
         yield
 
 
+class SimulationPlayer:
+    """Shows the frames that lie between those that are evaluated, after `walk_to_start` to the first one."""
+
+    def __init__(self, scene: bpy.types.Scene) -> None:
+        self._scene = scene
+        self._start = simulation_start(scene)
+        self._last: float | None = None
+
+    def play_to(self, frame: float) -> None:
+        """Show what lies before a frame; where nothing is simulated, nothing."""
+        if self._last is not None:
+            for passed in frames_between(self._start, self._last, frame):
+                self._scene.frame_set(passed)
+        self._last = frame
+
+
 def _starts(scene: bpy.types.Scene) -> Iterator[int]:
     world = scene.rigidbody_world
     if world is not None and world.enabled and not world.point_cache.is_baked:

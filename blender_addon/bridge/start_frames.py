@@ -24,6 +24,7 @@ from .evaluated_meshes import MeshKey, MeshReader, MeshState
 from .occluders import occluder_meshes
 from .scene_state import evaluate_frame, preserved_scene
 from .shot_sampling import THREADS, check_settings, choose_frames, draw_silhouettes, shot_camera
+from .simulations import SimulationPlayer, walk_to_start
 from .subjects import Subjects, choose_subjects, surface_owner
 
 MOST_FRAMES = 240
@@ -82,6 +83,8 @@ def find_start_frames(
     progress = SampleProgress(0, len(numbers))
     yield progress
     with preserved_scene(scene, view_layer):
+        for _ in walk_to_start(scene, numbers[0]):
+            yield progress
         evaluated = _evaluate_frames(scene, view_layer, settings, numbers)
         with closing(overlap_steps(evaluated, partial(_compare, small), THREADS)) as compared:
             for comparison in compared:
@@ -111,7 +114,9 @@ def _evaluate_frames(
     reader = MeshReader(view_layer)
     absence: FlexTrajError | None = None
     is_seen = False
+    simulations = SimulationPlayer(scene)
     for number in numbers:
+        simulations.play_to(number)
         depsgraph = evaluate_frame(scene, view_layer, number)
         camera = read_camera(scene, shot_camera(scene, settings), depsgraph, settings.width, settings.height)
         # Chosen anew on every frame: another topology has other triangles.

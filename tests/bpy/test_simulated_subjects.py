@@ -9,9 +9,15 @@ import pytest
 
 bpy = pytest.importorskip("bpy")
 
+from bpy_extras.object_utils import world_to_camera_view  # noqa: E402
+from mathutils import Vector  # noqa: E402
 from sampling_scenes import add_camera, sample, scene, state_of_scene, world_positions  # noqa: E402
 
+from blender_addon.bridge.auto_camera import framing_camera  # noqa: E402
+from blender_addon.bridge.shot_sampling import run_to_end  # noqa: E402
 from blender_addon.bridge.simulations import frames_between, simulation_start  # noqa: E402
+from blender_addon.bridge.start_frames import find_start_frames  # noqa: E402
+from blender_addon.core.sample_settings import SampleSettings  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
@@ -26,6 +32,7 @@ def falling_cloth() -> Any:
     cloth.name = "Cloth"
     cloth.modifiers.new("Cloth", "CLOTH")
     scene().frame_start, scene().frame_end = 1, 41
+    scene().render.resolution_x, scene().render.resolution_y = 192, 144
     return cloth
 
 
@@ -37,6 +44,11 @@ def heights_when_played(cloth: Any) -> dict[int, float]:
         mesh = cloth.evaluated_get(bpy.context.evaluated_depsgraph_get()).data
         heights[frame] = float(np.mean([vertex.co.z for vertex in mesh.vertices]))
     return heights
+
+
+def height_in_picture(camera: Any, height: float) -> float:
+    """Where the camera sees this height above the world's origin: 0 = the lower edge, 1 = the upper one."""
+    return world_to_camera_view(scene(), camera, Vector((0.0, 0.0, height))).y
 
 
 @pytest.mark.parametrize("first_frame", [1, 21])
@@ -52,6 +64,33 @@ def test_cloth_falls_although_only_every_tenth_frame_is_sampled(first_frame: int
     assert (np.diff(height) < -0.2).all()
     np.testing.assert_allclose(height, [played[int(frame)] for frame in shot.meta.source_frames], atol=0.02)
     assert state_of_scene() == before
+
+
+def test_a_camera_in_front_of_a_simulated_subject_sees_where_it_falls() -> None:
+    cloth = falling_cloth()
+    lowest = heights_when_played(cloth)[41]
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+    falling_cloth()
+    settings = SampleSettings(objects=("Cloth",), points=10)
+    view_layer: Any = bpy.context.view_layer
+    with framing_camera(scene(), view_layer, settings, (1.0, 41.0)) as camera:
+        assert 0.0 < height_in_picture(camera, lowest) < height_in_picture(camera, 0.0) < 1.0
+
+
+def test_start_frames_of_a_simulated_subject_show_where_it_has_fallen() -> None:
+    played = heights_when_played(falling_cloth())
+    mask = np.zeros((144, 192), bool)
+    mask[70:75, 80:110] = True
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+    falling_cloth()
+    settings = SampleSettings(objects=("Cloth",), points=10, first_frame=21)
+    view_layer: Any = bpy.context.view_layer
+    found = run_to_end(find_start_frames(scene(), view_layer, settings, mask))
+    assert found
+    for item in found:
+        shown = 1.0 - (np.argwhere(item.silhouette)[:, 0].mean() + 0.5) / len(item.silhouette)
+        expected = height_in_picture(scene().camera, played[int(item.match.frame)])
+        assert shown == pytest.approx(expected, abs=1.0 / len(item.silhouette))
 
 
 def test_only_simulations_make_sampling_walk_through_the_frames_between() -> None:
