@@ -41,8 +41,10 @@ class StudySettings:
         variants: what is compared.
         seeds: of the trainings; each variant is trained with each.
         steps, batch, learning_rate, schedule, rank, ema, precision, image_noise, image_dropout,
-            condition_variants, validation_clips: of every training, as in `TrainSettings`.
-        fuse_start: likewise, of the trainings that have a fuse layer.
+            fuse_start, validation_clips: of every training, as in `TrainSettings`. Unless it is constant, the
+            schedule lets curricula differ in how much each task is learnt, not in its place alone.
+        condition_variants: likewise, of each clip and mixture, of which some curricula have fewer than others:
+            0, new ones every time, is the one number that is fair to all.
         cache: folder of the encoded videos; "": inside the dataset's.
         sample_steps: denoising steps of every video that is measured.
         sample_seed: of the choices and the noise of these videos; the same for all variants.
@@ -67,7 +69,7 @@ class StudySettings:
     precision: TrainPrecision = TrainPrecision.BF16
     image_noise: bool = True
     image_dropout: float = 0.05
-    condition_variants: int = 2
+    condition_variants: int = 0
     validation_clips: int = 8
     cache: str = ""
     sample_steps: int = 20

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Any
 
 from flextraj_backend.training.tasks import IdAblation
-from flextraj_backend.training.train_settings import FuseStart, Injection, TrainSettings
+from flextraj_backend.training.train_settings import Injection, TrainSettings
 
 
 class Variant(StrEnum):
@@ -67,8 +67,7 @@ _CHANGES: dict[Variant, dict[str, Any]] = {
     Variant.NO_TRAJ_ID: {"ablation": IdAblation.NO_TRAJ_ID},
     Variant.NO_SEG_ID: {"ablation": IdAblation.NO_SEG_ID},
     Variant.NO_COLOR: {"ablation": IdAblation.NO_COLOR},
-    # Without a fuse layer there is nothing to start it from.
-    Variant.CONTROLNET: {"injection": Injection.CONTROLNET, "fuse_start": FuseStart.ZERO},
+    Variant.CONTROLNET: {"injection": Injection.CONTROLNET},
     Variant.RANDOM_MIX: {"curriculum": "random_mix"},
     Variant.SPARSE_TO_DENSE: {"curriculum": "sparse_to_dense"},
 }

@@ -44,7 +44,7 @@ def draw_choices(rng: np.random.Generator, mixture: TaskMixture, clip: Synthetic
     if task is ControlTask.UNALIGNED_CHARACTER and not clip.others:
         task = ControlTask.UNALIGNED_SHIFT
     coverage = mixture.draw_coverage(rng)
-    dropped = rng.random() < mixture.color_drop
+    dropped = rng.random() < mixture.drop_probability(task)
     background = mixture.draw_background(rng)
     if task.is_unaligned and background is BackgroundPoints.ALL:
         background = BackgroundPoints.FEW
@@ -54,7 +54,7 @@ def draw_choices(rng: np.random.Generator, mixture: TaskMixture, clip: Synthetic
     return SampleChoices(
         task=task,
         coverage=Coverage.STAMPS if task.thins_points else coverage,
-        color_cue=ColorCue.OFF if dropped or task.is_unaligned else color_cue,
+        color_cue=ColorCue.OFF if dropped else color_cue,
         background=background,
         seed=int(rng.integers(_SEEDS)),
         thinning=_draw_thinning(rng, mixture, clip) if task.thins_points else None,

@@ -123,8 +123,8 @@ def _add_control(transformer: Any, settings: TrainSettings) -> None:
             _add_control_blocks(transformer, settings.control_blocks)
         else:
             transformer.add_control(settings.rank, settings.alpha)
-            if settings.fuse_start is FuseStart.IDENTITY:
-                torch.nn.init.eye_(transformer.fuse_linear.weight)
+        if settings.fuse_start is FuseStart.IDENTITY:
+            torch.nn.init.eye_(transformer.fuse_linear.weight)
     for _, parameter in transformer.trainable_parameters():
         parameter.data = parameter.data.float()
 

@@ -79,6 +79,10 @@ class CoverageRule(StrEnum):
     """Each with probability 1/2."""
 
 
+_PROBABILITIES = (
+    *("color_drop", "dense_color_drop", "photo_colors"),
+    *("region", "random_frames", "large_subject", "scale_small"),
+)
 Choice = TypeVar("Choice", bound=StrEnum)
 Probabilities = tuple[tuple[Choice, float], ...]
 
@@ -98,6 +102,7 @@ class TaskMixture:
         tasks: probability of each task; they sum to 1.
         color_drop: p_c, probability that the colour cue of an aligned sample is dropped. Unaligned samples
             never have one.
+        dense_color_drop: the same of dense samples alone; None = `color_drop`.
         photo_colors: probability that a colour cue shows what the first frame shows at the points, instead of
             the points' own colours.
         coverage: of samples that keep all points.
@@ -124,6 +129,7 @@ class TaskMixture:
 
     tasks: Probabilities[ControlTask]
     color_drop: float = 0.5
+    dense_color_drop: float | None = None
     photo_colors: float = 0.0
     coverage: CoverageRule = CoverageRule.MIXED
     background: Probabilities[BackgroundPoints] = field(
@@ -146,8 +152,10 @@ class TaskMixture:
     def __post_init__(self) -> None:
         for name in ("tasks", "background"):
             check_probabilities(name, getattr(self, name))
-        for name in ("color_drop", "photo_colors", "region", "random_frames", "large_subject", "scale_small"):
-            _expect_between(name, getattr(self, name), 0, 1)
+        for name in _PROBABILITIES:
+            value = getattr(self, name)
+            if value is not None:
+                _expect_between(name, value, 0, 1)
         for name in ("region_fractions", "frame_fractions"):
             if not getattr(self, name):
                 raise MixtureError(f"The mixture's '{name}' is empty: give at least one fraction.")
@@ -169,6 +177,14 @@ class TaskMixture:
 
     def probability(self, task: ControlTask) -> float:
         return dict(self.tasks).get(task, 0.0)
+
+    def drop_probability(self, task: ControlTask) -> float:
+        """How often a sample of a task has no colour cue."""
+        if task.is_unaligned:
+            return 1.0
+        if task is ControlTask.DENSE and self.dense_color_drop is not None:
+            return self.dense_color_drop
+        return self.color_drop
 
     def draw_task(self, rng: np.random.Generator) -> ControlTask:
         return draw(self.tasks, rng)

@@ -55,6 +55,7 @@ class LearningRateSchedule(StrEnum):
 
     CONSTANT = "constant"
     COSINE = "cosine"
+    """Falls to zero over the whole run, on top of the stages' own rates: the last stage learns least."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ class TrainSettings:
         run: folder of the run.
         curriculum: name of a bundled curriculum, or a TOML file.
         rank, alpha: of the LoRA; alpha None: equal to the rank, so that it is scaled by 1.
-        fuse_start: of the fuse layer, with the two-stream injection.
+        fuse_start: of the fuse layer, which either injection has.
         control_blocks: copied blocks of the ControlNet-style injection; None: its usual share.
         batch: samples of one process in one forward; accumulate: forwards of one step.
         steps: of the whole run; None: as the curriculum says, otherwise its stages are scaled to fit.
@@ -147,10 +148,6 @@ class TrainSettings:
                 )
         if self.learning_rate == 0 or self.alpha == 0 or self.clip == 0:
             raise RequestError("The learning rate, alpha and the gradient's clip must be above 0.")
-        if self.fuse_start is FuseStart.IDENTITY and self.injection is Injection.CONTROLNET:
-            raise RequestError(
-                "A ControlNet-style injection has no fuse layer: leave --fuse-start out, or use concat."
-            )
 
     @property
     def cache_folder(self) -> Path:

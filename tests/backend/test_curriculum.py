@@ -54,6 +54,14 @@ def test_annealing_goes_from_dense_and_aligned_to_sparse_and_unaligned() -> None
     assert fourth.learning_rate < third.learning_rate == second.learning_rate == first.learning_rate
 
 
+def colored_steps(curriculum: Curriculum, task: ControlTask) -> float:
+    """In how many steps a sample of a task with its colour cue is expected."""
+    return sum(
+        stage.max_steps * stage.mixture.probability(task) * (1 - stage.mixture.drop_probability(task))
+        for stage in curriculum.stages
+    )
+
+
 def test_the_reverse_order_has_the_same_stages_and_the_random_mix_the_same_tasks() -> None:
     annealing, reverse, mix = (
         load_curriculum(name).scaled_to(10_000) for name in ("annealing", "sparse_to_dense", "random_mix")
@@ -61,7 +69,11 @@ def test_the_reverse_order_has_the_same_stages_and_the_random_mix_the_same_tasks
     assert [s.mixture for s in reverse.stages] == [s.mixture for s in reversed(annealing.stages)]
     assert [s.max_steps for s in reverse.stages] == [s.max_steps for s in reversed(annealing.stages)]
     assert total_mixture(mix) == pytest.approx(total_mixture(annealing), abs=0.002)
-    assert len(mix.stages) == 1
+    first, second = mix.stages
+    assert first.mixture == second.mixture
+    assert (second.learning_rate, second.max_steps) == (annealing.stages[-1].learning_rate, 3000)
+    for task in ControlTask:
+        assert colored_steps(mix, task) == pytest.approx(colored_steps(annealing, task), rel=0.005), task
 
 
 def test_learning_rates_keep_their_proportions_when_another_peak_is_asked_for() -> None:
