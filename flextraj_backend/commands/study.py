@@ -84,7 +84,7 @@ def command(
     precision: Annotated[str | None, _option("bf16, fp32 or fp16. Default: bf16.", _BUDGET)] = None,
     condition_variants: Annotated[
         int | None,
-        _option("Choices of each clip whose encoded conditions are kept. Default: 0, none.", _BUDGET),
+        _option("Choices a clip whose encoded conditions are kept. Default: 0, none.", _BUDGET),
     ] = None,
     cache: Annotated[
         Path | None, _option("Folder of encoded videos. Default: in the dataset's.", _BUDGET)

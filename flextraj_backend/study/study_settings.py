@@ -43,8 +43,8 @@ class StudySettings:
         steps, batch, learning_rate, schedule, rank, ema, precision, image_noise, image_dropout,
             fuse_start, validation_clips: of every training, as in `TrainSettings`. Unless it is constant, the
             schedule lets curricula differ in how much each task is learnt, not in its place alone.
-        condition_variants: likewise, of each clip and mixture, of which some curricula have fewer than others:
-            0, new ones every time, is the one number that is fair to all.
+        condition_variants: likewise, of each clip and mixture, of which some curricula have fewer: 0, that is
+            new ones every time, is the one number that is fair to all.
         cache: folder of the encoded videos; "": inside the dataset's.
         sample_steps: denoising steps of every video that is measured.
         sample_seed: of the choices and the noise of these videos; the same for all variants.

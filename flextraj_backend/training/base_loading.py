@@ -125,6 +125,9 @@ def _add_control(transformer: Any, settings: TrainSettings) -> None:
             transformer.add_control(settings.rank, settings.alpha)
         if settings.fuse_start is FuseStart.IDENTITY:
             torch.nn.init.eye_(transformer.fuse_linear.weight)
+    # accelerate shards the blocks of these classes, and refuses a name that no block has.
+    present = {type(module).__name__ for module in transformer.modules()}
+    transformer._no_split_modules = [name for name in transformer._no_split_modules if name in present]
     for _, parameter in transformer.trainable_parameters():
         parameter.data = parameter.data.float()
 

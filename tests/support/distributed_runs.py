@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import torch
+from accelerate.state import AcceleratorState
+from accelerate.utils import DistributedType
 from tiny_training import toy_settings
+from torch.distributed.tensor import DTensor
 
-from flextraj_backend.training.trainer import train
+from flextraj_backend.training.trainer import Trainer
 
 WORLD_SIZE = 2
 SHARDED = {
@@ -20,9 +24,22 @@ WAYS: dict[str, dict[str, str]] = {"ddp": {}, "fsdp": SHARDED}
 STEPS, BATCH = 3, 2
 
 
+def shard_on_processors() -> None:
+    """Let accelerate shard without accelerators, too, with the code that it has for them."""
+    original = AcceleratorState.__init__
+
+    def begin(self: Any, *arguments: Any, fsdp_plugin: Any = None, **options: Any) -> None:
+        original(self, *arguments, fsdp_plugin=fsdp_plugin, **options)
+        if fsdp_plugin is not None:
+            self.distributed_type, self.fsdp_plugin = DistributedType.FSDP, fsdp_plugin
+
+    AcceleratorState.__init__ = begin
+
+
 def run_rank(rank: int, folder: str, ports: dict[str, int]) -> None:
     """Train each way of each base model in turn; `folder` has the base models and the dataset."""
     torch.set_num_threads(1)
+    shard_on_processors()
     root = Path(folder)
     for name, port in ports.items():
         backbone, way = name.split("-")
@@ -37,7 +54,7 @@ def run_rank(rank: int, folder: str, ports: dict[str, int]) -> None:
         for variable in SHARDED:
             os.environ.pop(variable, None)
         os.environ.update(WAYS[way])
-        train(
+        trainer = Trainer(
             toy_settings(
                 root / backbone,
                 root / "clips",
@@ -50,3 +67,7 @@ def run_rank(rank: int, folder: str, ports: dict[str, int]) -> None:
                 ema=0.5,
             )
         )
+        is_sharded = [isinstance(parameter, DTensor) for parameter in trainer.model.parameters()]
+        assert all(is_sharded) if way == "fsdp" else not any(is_sharded), way
+        trainer.run(None)
+        trainer.close()
