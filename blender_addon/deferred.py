@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 import bpy
@@ -38,7 +39,8 @@ def load_frames(keys: set[str]) -> set[str]:
     if not keys or not windows or is_rendering():
         return set()
     for key in keys:
-        with bpy.context.temp_override(window=windows[0]):
+        # The operator has told why it failed, which Python hears as an error; it is not tried again.
+        with suppress(RuntimeError), bpy.context.temp_override(window=windows[0]):
             bpy.ops.flextraj.load_result(  # pyright: ignore[reportAttributeAccessIssue]
                 "EXEC_DEFAULT", True, target="SEQUENCE", key=key
             )

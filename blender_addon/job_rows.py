@@ -14,7 +14,7 @@ def fill_rows(state: FlexTrajRuntime, jobs: Iterable[JobReport], is_own: Callabl
     """Show these jobs, the oldest first; a new one is selected.
 
     Args:
-        is_own: whether a job belongs to the open file; the others name theirs.
+        is_own: whether a job was made in the open file; the others name theirs.
     """
     reports = sorted(jobs, key=lambda report: report.order.created)
     before = [row.key for row in state.jobs]
@@ -25,7 +25,8 @@ def fill_rows(state: FlexTrajRuntime, jobs: Iterable[JobReport], is_own: Callabl
         for key in keys:
             state.jobs.add().key = key
         is_longer = len(keys) > len(before)
-        state.job_index = keys.index(selected) if selected in keys and not is_longer else len(keys) - 1
+        newest = max((index for index, report in enumerate(reports) if is_own(report)), default=len(keys) - 1)
+        state.job_index = keys.index(selected) if selected in keys and not is_longer else newest
     for row, report in zip(state.jobs, reports, strict=True):
         _fill(row, report, is_own(report))
     state.job_index = min(max(state.job_index, 0), max(len(reports) - 1, 0))

@@ -15,6 +15,7 @@ from bpy.props import (
 )
 
 from .blender_types import Context
+from .bridge.compat import path_options
 from .bridge.photo_background import set_photo_opacity
 from .overlay.redraw import redraw_viewports
 
@@ -59,6 +60,11 @@ class FlexTrajPlacement(bpy.types.PropertyGroup):
         update=_redraw,
     )
     pins: CollectionProperty(type=FlexTrajPin)
+    photo: StringProperty(name="Photo of the Placement", subtype="FILE_PATH", options=path_options())
+    painted_mask: StringProperty(name="Painted Mask", subtype="FILE_PATH", options=path_options())
+    painted_photo: StringProperty(
+        name="Photo of the Painted Mask", subtype="FILE_PATH", options=path_options()
+    )
     pinned_sampling: StringProperty(
         name="Sampling of the Pins", description="By which settings the pinned points were sampled"
     )

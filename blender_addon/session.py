@@ -7,8 +7,10 @@ made anew whenever a report comes or another file is loaded.
 from __future__ import annotations
 
 import time
+import traceback
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import bpy
 
@@ -64,6 +66,7 @@ class Session(SamplingSlot):
         self.error_job = ""
         self.unsaved_jobs = 0
         self.awaited_frames: set[str] = set()
+        self.alerts: list[Alert] = []
         self.estimates = EstimateDesk()
         self.fits: dict[str, FitReport] = {}
         self.pairs = PairsDesk()
@@ -85,12 +88,18 @@ class Session(SamplingSlot):
         return self._file
 
     def is_own(self, report: JobReport) -> bool:
-        """Whether a job belongs to the open file."""
+        """Whether a job belongs to the open file, or to one that it was saved from."""
         return report.order.file.is_same(self.file)
+
+    def is_made_here(self, report: JobReport) -> bool:
+        """Whether a job was made in the open file itself: with Save As, a file and its copy share a past."""
+        path = report.order.file.path
+        return self.is_own(report) and (path in ("", self.file.path) or not self.file.path)
 
     def leave_file(self) -> None:
         """Another file is open now: only its own jobs and those that still run stay on the list."""
         self._file = read_blend_file()
+        self.awaited_frames.clear()
         self.jobs = {
             key: report
             for key, report in self.jobs.items()
@@ -110,12 +119,16 @@ class Session(SamplingSlot):
             stamp_blend_file(self.file)
 
     def follow_save(self) -> None:
-        """A file that was saved under another name takes its jobs along."""
-        path = bpy.data.filepath
-        if path == self.file.path:
+        """A file that was saved for the first time, or in the place of its old self, takes its jobs along."""
+        path, before = bpy.data.filepath, self.file
+        if path == before.path:
             return
-        keys = frozenset(key for key, report in self.jobs.items() if self.is_own(report))
-        self._file = replace(self.file, path=path)
+        keys = frozenset(key for key, report in self.jobs.items() if self.is_made_here(report))
+        self._file = replace(before, path=path)
+        if before.path and Path(before.path).exists():
+            # Save As: the jobs stay with the file in which they were made.
+            show_session()
+            return
         if keys:
             self.runner.move(keys, self._file)
             ensure_timer()
@@ -319,20 +332,29 @@ def poll_once() -> float | None:
     if reports or pairs.has_news:
         alerts = session.take_reports(reports) + session.take_pairs(pairs)
         show_session()
-        for alert in alerts:
-            notify(alert)
-    session.awaited_frames -= load_frames(
-        {key for key in session.awaited_frames if (job := session.jobs.get(key)) and job.frames}
-    )
+        session.alerts += alerts
+    if session.sampling is None:
+        # An undo step made while a shot is sampled would hold the scene as sampling has turned it over.
+        _act(session)
     if (
         session.runner.has_work
         or session.pairs.has_work
         or session.estimates.is_busy
         or session.awaited_frames
+        or session.alerts
         or session.backend.phase is BackendPhase.STARTING
     ):
         return _BUSY_SECONDS
     return _IDLE_SECONDS if session.backend.phase is BackendPhase.RUNNING or reports else None
+
+
+def _act(session: Session) -> None:
+    """Do in the user's name what the reports ask for."""
+    while session.alerts:
+        notify(session.alerts.pop(0))
+    session.awaited_frames -= load_frames(
+        {key for key in session.awaited_frames if (job := session.jobs.get(key)) and job.frames}
+    )
 
 
 def ensure_timer() -> None:
@@ -351,7 +373,7 @@ def show_session() -> None:
     state.error_text = "" if session.error is None else session.error.message
     state.error_code = "" if session.error is None else session.error.code.value
     state.error_job = session.error_job
-    fill_rows(state, session.jobs.values(), session.is_own)
+    fill_rows(state, session.jobs.values(), session.is_made_here)
     redraw_panels()
 
 
@@ -363,7 +385,12 @@ def show_error(error: FlexTrajError | None, key: str = "") -> None:
 
 
 def _tick() -> float | None:
-    return poll_once()
+    try:
+        return poll_once()
+    except Exception:
+        # Blender would drop the timer, and the panel would stay as it is until the next click.
+        traceback.print_exc()
+        return _BUSY_SECONDS
 
 
 def register() -> None:

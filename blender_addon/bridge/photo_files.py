@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import bpy
 import numpy as np
@@ -16,6 +16,9 @@ from ..core.errors import ErrorCode, FlexTrajError
 from ..core.photo_check import PhotoState, photo_state
 from ..core.photo_size import PhotoFormat, read_photo_format
 
+if TYPE_CHECKING:
+    from ..properties import FlexTrajSettings
+
 
 def image_path(text: str, what: str, code: ErrorCode) -> Path:
     """The file that a path property names. Raises FlexTrajError where there is none."""
@@ -23,6 +26,11 @@ def image_path(text: str, what: str, code: ErrorCode) -> Path:
     if not path.is_file():
         raise FlexTrajError(f"The {what} {path} does not exist: choose the image again under Photo.", code)
     return path
+
+
+def is_chosen(settings: FlexTrajSettings, photo: str | Path) -> bool:
+    """Whether a photo is the one that is chosen now."""
+    return Path(bpy.path.abspath(settings.photo)) == Path(bpy.path.abspath(str(photo)))
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from ..core.placement import (
 from ..core.request import FitMode, FitPin
 from ..core.sample_settings import SampleSettings
 from .cameras import camera_settings
-from .photo_files import image_path, photo_format
+from .photo_files import image_path, is_chosen, photo_format
 
 if TYPE_CHECKING:
     from ..properties import FlexTrajSettings
@@ -115,8 +115,27 @@ def store_fit(settings: FlexTrajSettings, fit: Affine, raster: tuple[int, int]) 
     placement = settings.placement
     placement.raster = raster
     placement.matrix = as_numbers(fit)
+    placement.photo = settings.photo
     settings.fit = FitMode.GIVEN.value
     settings.aligned = False
+
+
+def remember_painted_mask(settings: FlexTrajSettings) -> None:
+    """Note that the mask was made over the chosen photo."""
+    settings.placement.painted_mask, settings.placement.painted_photo = settings.mask, settings.photo
+
+
+def of_another_photo(settings: FlexTrajSettings) -> tuple[str, ...]:
+    """Sentences about what was made over another photo than the one that is chosen now."""
+    placement = settings.placement
+    sentences = []
+    is_placed = not settings.aligned and (FitMode(settings.fit) is FitMode.GIVEN or len(placement.pins) > 0)
+    if is_placed and placement.photo and not is_chosen(settings, placement.photo):
+        sentences.append("The motion was placed on another photo: fit it anew, or reset the placement.")
+    is_painted = bool(settings.mask) and settings.mask == placement.painted_mask
+    if is_painted and not is_chosen(settings, placement.painted_photo):
+        sentences.append("The mask was painted over another photo: correct it, or find it anew.")
+    return tuple(sentences)
 
 
 def photo_size(settings: FlexTrajSettings) -> tuple[int, int]:
@@ -173,6 +192,7 @@ def write_pins(
         item.segment, item.point = pin.segment, pin.point
         item.place = apply(to_photo, np.array([pin.x, pin.y])) / size
     placement.pinned_sampling = sampling_key(sample) if pins else ""
+    placement.photo = settings.photo
 
 
 def camera_area(context: Context) -> bpy.types.Area | None:

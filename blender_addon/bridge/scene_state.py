@@ -11,6 +11,7 @@ import bpy
 
 from ..core.errors import ErrorCode, FlexTrajError
 from ..core.frame_mapping import split_frame
+from .keyed_values import keyed_values
 
 # Modifiers with `levels` for the viewport and `render_levels`.
 _WITH_RENDER_LEVELS = frozenset({"SUBSURF", "MULTIRES"})
@@ -54,9 +55,9 @@ def _unless_deleted(restore: Callable[..., None], *arguments: Any) -> None:
 
 @contextmanager
 def preserved_scene(scene: bpy.types.Scene, view_layer: bpy.types.ViewLayer) -> Iterator[None]:
-    """Give frame, subframe, active camera and poses back on exit, whatever happened.
+    """Give frame, subframe, active camera, poses and keyed values back on exit, whatever happened.
 
-    Poses that are not keyed would otherwise fall back to the animation on the first frame change.
+    Changes that are not keyed would otherwise fall back to the animation on the first frame change.
 
     Inside, objects that render but are hidden in the viewport are shown, because the viewport's depsgraph
     leaves them out; modifiers and metaballs are those of the render. These settings come back, too.
@@ -74,6 +75,8 @@ def preserved_scene(scene: bpy.types.Scene, view_layer: bpy.types.ViewLayer) -> 
         for owner in _posed(scene):
             for name in _TRANSFORM_CHANNELS:
                 restorer.later(_pose, *owner, name, tuple(getattr(_posed_struct(*owner), name)))
+        for keyed in keyed_values():
+            restorer.later(keyed.put_back)
         # Markers bound to cameras switch it on every frame change.
         restorer.later(setattr, scene, "camera", scene.camera)
         frame, subframe = scene.frame_current, scene.frame_subframe

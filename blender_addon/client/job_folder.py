@@ -101,12 +101,20 @@ def with_files(report: JobReport) -> JobReport:
     video, thumbnail = report.result(ResultKind.VIDEO), report.result(ResultKind.THUMBNAIL)
     found = replace(
         report,
-        folder=folder if folder.is_dir() else None,
-        video=video if video.is_file() else None,
-        thumbnail=thumbnail if thumbnail.is_file() else None,
+        folder=folder if _is_there(folder) else None,
+        video=video if _is_there(video) else None,
+        thumbnail=thumbnail if _is_there(thumbnail) else None,
         frames=folder / FRAMES if first_frame_file(folder / FRAMES) is not None else None,
     )
     if found.stage is not JobStage.DONE or found.video is not None:
         return found
     sentence = f"The video is gone from the folder {folder.name}: retry the job to get it."
     return replace(found, stage=JobStage.LOST, message=sentence, code=ErrorCode.VIDEO)
+
+
+def _is_there(path: Path) -> bool:
+    """Whether a file or folder can be reached; on a network drive that is gone, asking may fail."""
+    try:
+        return path.exists()
+    except OSError:
+        return False

@@ -23,6 +23,7 @@ from .job_follower import JobFollower
 from .job_records import JobRecords
 from .job_reports import BlendFile, JobReport, JobStage, RenderOrder, Report, TroubleReport
 
+_GONE = "The backend ended while this job ran: retry it."
 _STOPPED = "The backend was stopped while this job ran: retry it."
 
 _WORKER_SECONDS = 5.0
@@ -171,23 +172,28 @@ class JobRunner:
             try:
                 command = self._commands.get(timeout=self._poll_seconds)
             except queue.Empty:
-                self._watch()
+                self._do(self._watch)
                 continue
-            try:
-                command()
-            except Exception as error:
-                # A defect of ours must not end the thread: nothing would ever be rendered or told again.
-                traceback.print_exc()
-                sentence = f"The add-on made a mistake ({type(error).__name__}): report Blender's console."
-                self._reports.put(TroubleReport("", sentence, ErrorCode.DEFECT))
-                self._jobs.drop_strays(FlexTrajError(sentence, ErrorCode.DEFECT))
-            finally:
-                self._commands.task_done()
+            self._do(command)
+            self._commands.task_done()
+
+    def _do(self, command: _Command) -> None:
+        try:
+            command()
+        except Exception as error:
+            # A defect of ours must not end the thread: nothing would ever be rendered or told again.
+            traceback.print_exc()
+            sentence = f"The add-on made a mistake ({type(error).__name__}): report Blender's console."
+            self._reports.put(TroubleReport("", sentence, ErrorCode.DEFECT))
+            self._jobs.drop_strays(FlexTrajError(sentence, ErrorCode.DEFECT))
 
     def _watch(self) -> None:
         failure = self._link.find_failure()
         if failure is not None:
             self._jobs.interrupt_all(failure.message)
+        elif self._link.service is None:
+            # It was gone before, and did not start again for another job.
+            self._jobs.interrupt_all(_GONE)
         self._jobs.follow_all()
         self._link.refresh()
 

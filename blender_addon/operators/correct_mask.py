@@ -11,7 +11,7 @@ from bpy.props import EnumProperty
 from numpy.typing import NDArray
 
 from ..blender_types import Context, OperatorResult
-from ..bridge.placement import camera_area
+from ..bridge.placement import camera_area, remember_painted_mask
 from ..bridge.shot_request import chosen_size
 from ..bridge.subject_masks import mask_to_correct
 from ..core.errors import FlexTrajError
@@ -132,6 +132,7 @@ class FLEXTRAJ_OT_correct_mask(CameraTool, bpy.types.Operator):
         settings = scene_settings(context.scene)
         folder = output_folder() / "masks"
         settings.mask = str(write_new_mask(folder, "mask", self._canvas.mask))
+        remember_painted_mask(settings)
         placement_view().show_subject(None)
         self.report({"INFO"}, filled("The mask is {path}", path=settings.mask))
         return {"FINISHED"}

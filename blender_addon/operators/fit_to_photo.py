@@ -9,7 +9,7 @@ from uuid import uuid4
 import bpy
 
 from ..blender_types import Context, OperatorResult
-from ..bridge.photo_files import image_path
+from ..bridge.photo_files import image_path, is_chosen
 from ..bridge.placement import store_fit
 from ..bridge.shot_request import read_sample_settings, sampling_problem
 from ..bridge.shot_sampling import sample_first_frame
@@ -97,6 +97,9 @@ class FLEXTRAJ_OT_fit_to_photo(SamplingOperator, bpy.types.Operator):
         if not self._key:
             return super().modal(context, event)
         session = current_session()
+        if session.sampling is not None:
+            # The undo step of the fit would hold the scene as sampling has turned it over.
+            return {"PASS_THROUGH"}
         report = session.fits.pop(self._key, None)
         if report is not None:
             self._stop_waiting(context)
@@ -139,6 +142,9 @@ class FLEXTRAJ_OT_fit_to_photo(SamplingOperator, bpy.types.Operator):
             self.report({"INFO"}, filled("The fit belongs to another scene and was dropped"))
             return {"CANCELLED"}
         answer, settings = report.answer, scene_settings(scene)
+        if not is_chosen(settings, self._photo):
+            self.report({"INFO"}, filled("The fit belongs to another photo and was dropped"))
+            return {"CANCELLED"}
         try:
             mask = answer.mask()
         except FlexTrajError as error:

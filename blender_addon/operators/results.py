@@ -55,9 +55,12 @@ LOAD_TARGETS = (
 
 
 def latest_result() -> JobReport | None:
-    """The newest job that has a video."""
-    done = [report for report in current_session().jobs.values() if report.stage is JobStage.DONE]
-    return max(done, key=lambda report: report.order.created, default=None)
+    """The open file's newest video; where it has none, that of a file that it was saved from."""
+    session = current_session()
+    done = [
+        report for report in session.jobs.values() if report.stage is JobStage.DONE and session.is_own(report)
+    ]
+    return max(done, key=lambda report: (session.is_made_here(report), report.order.created), default=None)
 
 
 class FLEXTRAJ_OT_load_result(bpy.types.Operator):

@@ -14,6 +14,10 @@ from ..registration import registration_of
 from ..session import current_session
 from ..sidebar import shows_our_tab
 
+_Place = tuple[bpy.types.Area, bpy.types.Region]
+
+_DROPPED_FILE = ""
+"""Blender's name for the event of a file that is dropped on a window: none."""
 _PRESSES = frozenset({"PRESS", "CLICK", "DOUBLE_CLICK", "CLICK_DRAG"})
 _SCROLLING = frozenset(
     {
@@ -57,18 +61,20 @@ def leaves_scene_alone(context: Context, event: bpy.types.Event) -> bool:
     """Whether Blender may react to an event of the context's window: it moves a view at most."""
     is_scrolling = event.type in _SCROLLING or event.type.startswith("NDOF_")
     if not is_scrolling and event.value not in _PRESSES:
-        return True
+        return event.type != _DROPPED_FILE
     place = _place_under(context, event)
     if place is None:
         return False
     area, region = place
-    if area.type == "VIEW_3D" and region.type == "WINDOW":
-        return not _moves_camera(area.spaces.active) and _is_navigation(context, event)
-    # With these keys a wheel turns values, or goes through the frames.
+    is_view = area.type == "VIEW_3D"
+    if is_view and region.type == "WINDOW":
+        return not _moves_camera(area.spaces.active) and _is_navigation(context, event, place)
     if is_scrolling:
-        return not (event.alt or event.ctrl)
-    # Its panels are disabled meanwhile, but for Cancel.
-    return event.type == "LEFTMOUSE" and shows_our_tab(area, region)
+        # With these keys a wheel turns values, or goes through the frames. Between the panels of a view its
+        # regions are transparent: there the wheel is the view's.
+        return not (event.alt or event.ctrl or (is_view and _moves_camera(area.spaces.active)))
+    # Not the view that shows through between the panels. Of the buttons, Cancel alone is enabled meanwhile.
+    return event.type == "LEFTMOUSE" and shows_our_tab(area, region) and _is_over_button(context, place)
 
 
 def guard_other_windows(context: Context) -> None:
@@ -79,7 +85,7 @@ def guard_other_windows(context: Context) -> None:
                 bpy.ops.flextraj.guard_window("INVOKE_DEFAULT")  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def _place_under(context: Context, event: bpy.types.Event) -> tuple[bpy.types.Area, bpy.types.Region] | None:
+def _place_under(context: Context, event: bpy.types.Event) -> _Place | None:
     """The area and region under the pointer; a sidebar lies over the region of the view."""
     x, y = event.mouse_x, event.mouse_y
     found = [
@@ -97,11 +103,21 @@ def _moves_camera(view: bpy.types.SpaceView3D) -> bool:
     return view.lock_camera and region_3d is not None and region_3d.view_perspective == "CAMERA"
 
 
-def _is_navigation(context: Context, event: bpy.types.Event) -> bool:
-    """Whether the user's key map moves a 3D view on this event."""
+def _is_navigation(context: Context, event: bpy.types.Event, place: _Place) -> bool:
+    """Whether the user's key map moves the 3D view below the pointer on this event."""
     keymap = context.window_manager.keyconfigs.user.keymaps.get("3D View")
-    found = None if keymap is None else keymap.keymap_items.match_event(event)
+    if keymap is None:
+        return False
+    # Only what can be done in the context is found, and an operator keeps the one that it was started in.
+    with context.temp_override(window=context.window, area=place[0], region=place[1]):
+        found = keymap.keymap_items.match_event(event)
     return found is not None and found.idname in _NAVIGATION
+
+
+def _is_over_button(context: Context, place: _Place) -> bool:
+    """Whether the pointer is over a button that starts an operator; this one can be started where it is."""
+    with context.temp_override(window=context.window, area=place[0], region=place[1]):
+        return bpy.ops.ui.copy_python_command_button.poll()
 
 
 class FLEXTRAJ_OT_guard_window(bpy.types.Operator):

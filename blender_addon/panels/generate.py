@@ -6,6 +6,7 @@ import bpy
 
 from ..blender_types import Context, Layout
 from ..bridge.chosen_subjects import find_subjects
+from ..bridge.placement import of_another_photo
 from ..bridge.shot_frames import ShotFrames
 from ..bridge.shot_request import first_problem, read_sample_settings
 from ..core.frame_mapping import FrameMap
@@ -105,6 +106,8 @@ class FLEXTRAJ_PT_generate(ChildPanel, bpy.types.Panel):
             wrapped_text(layout, context, problem.message, "INFO")
             draw_fix(layout, problem.code.value, problem.message)
             return
+        for sentence in of_another_photo(settings):
+            wrapped_text(layout, context, sentence, "ERROR")
         draw_estimate(layout, context, settings)
         frames = _frames(context, settings)
         # Said here, too: the panel of the frames is closed at first.

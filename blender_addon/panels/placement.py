@@ -5,6 +5,7 @@ from __future__ import annotations
 import bpy
 
 from ..blender_types import Context, Layout
+from ..bridge.placement import of_another_photo
 from ..core.request import FitMode
 from ..operators.start_frame import icon_name
 from ..overlay.placement_view import placement_view
@@ -30,6 +31,8 @@ class FLEXTRAJ_PT_placement(ChildPanel, bpy.types.Panel):
         column.prop(settings, "aligned", text="Rig Is Posed over It")
         if settings.aligned:
             return
+        for sentence in of_another_photo(settings):
+            wrapped_text(layout, context, sentence, "ERROR")
         column = layout.column(align=True)
         column.scale_y = 1.2
         if runtime_state().placement.is_fitting:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any
 
@@ -28,7 +29,7 @@ def region(kind: str, x: int, y: int, width: int, height: int, **more: Any) -> S
 def screen(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """A 3D view with the sidebar over its right half, and a timeline above; R turns the view."""
     view = SimpleNamespace(lock_camera=False, region_3d=SimpleNamespace(view_perspective="CAMERA"))
-    sidebar = region("UI", 100, 0, 100, 100, active_panel_category="FlexTraj")
+    sidebar = region("UI", 100, 0, 100, 100, active_panel_category="FlexTraj", button=True)
     viewport = SimpleNamespace(
         type="VIEW_3D",
         regions=[region("WINDOW", 0, 0, 200, 100), sidebar],
@@ -44,7 +45,9 @@ def screen(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
             }.get(event.type)
         )
     )
+    monkeypatch.setattr(sampling_guard, "_is_over_button", lambda _context, place: place[1].button)
     context = SimpleNamespace(
+        temp_override=lambda **_places: nullcontext(),
         window=SimpleNamespace(screen=SimpleNamespace(areas=[viewport, timeline])),
         window_manager=SimpleNamespace(
             keyconfigs=SimpleNamespace(user=SimpleNamespace(keymaps={"3D View": keymap}))
@@ -79,6 +82,7 @@ def test_the_view_can_be_turned_meanwhile(screen: SimpleNamespace, kind: str) ->
 def test_a_view_that_the_camera_follows_cannot_be_turned(screen: SimpleNamespace) -> None:
     screen.view.lock_camera = True
     assert not passes(screen, "MIDDLEMOUSE", VIEW)
+    assert not passes(screen, "WHEELUPMOUSE", SIDEBAR)
     screen.view.region_3d.view_perspective = "PERSP"
     assert passes(screen, "MIDDLEMOUSE", VIEW)
 
@@ -93,6 +97,10 @@ def test_lists_can_be_scrolled_but_the_wheel_turns_no_values(screen: SimpleNames
 def test_cancel_in_our_sidebar_can_be_clicked_and_other_tabs_cannot(screen: SimpleNamespace) -> None:
     assert passes(screen, "LEFTMOUSE", SIDEBAR)
     assert not passes(screen, "RIGHTMOUSE", SIDEBAR)
+    # Beside the button the view shows through.
+    screen.sidebar.button = False
+    assert not passes(screen, "LEFTMOUSE", SIDEBAR)
+    screen.sidebar.button = True
     screen.sidebar.active_panel_category = "Item"
     assert not passes(screen, "LEFTMOUSE", SIDEBAR)
 
@@ -102,6 +110,10 @@ def test_cancel_in_our_sidebar_can_be_clicked_and_other_tabs_cannot(screen: Simp
 )
 def test_a_drag_that_began_before_can_end(screen: SimpleNamespace, kind: str, value: str) -> None:
     assert passes(screen, kind, VIEW, value)
+
+
+def test_a_file_that_is_dropped_on_the_window_waits(screen: SimpleNamespace) -> None:
+    assert not passes(screen, "", VIEW, "RELEASE")
 
 
 def test_navigation_names_operators_that_blender_has() -> None:
