@@ -19,6 +19,7 @@ from blender_addon.client.job_reports import JobStage  # noqa: E402
 from blender_addon.client.messages import JobState, JobStatus  # noqa: E402
 from blender_addon.core.errors import ErrorCode, FlexTrajError  # noqa: E402
 from blender_addon.handlers import enter_file  # noqa: E402
+from blender_addon.operators.results import latest_result  # noqa: E402
 from blender_addon.properties import runtime_state, scene_settings  # noqa: E402
 from blender_addon.thumbnails import thumbnail_icon  # noqa: E402
 
@@ -354,3 +355,36 @@ def test_a_second_shot_of_another_scene_does_not_mix_with_the_first(
         moving_cube(photo).character.name = "Other"
         make_video()
     assert [row.title for row in runtime_state().jobs] == ["Dancer", "Other"]
+
+
+def test_a_file_saved_as_the_next_shot_does_not_take_the_jobs_of_the_first_one_along(
+    backend: FakeBackend, shot: Any, tmp_path: Path
+) -> None:
+    make_video()
+    save(tmp_path / "shot010.blend")
+    session.current_session().wait_until_idle()
+    save(tmp_path / "shot020.blend")
+    first = runtime_state().jobs[0].key
+    assert [row.file for row in runtime_state().jobs] == ["shot010.blend"]
+    make_video()
+    save(tmp_path / "shot020.blend")
+    restart(FakeBackend(), tmp_path, tmp_path / "shot010.blend")
+    state = runtime_state()
+    assert [row.file for row in state.jobs] == ["", "shot020.blend"]
+    # Not the newest of all: its video belongs to another shot.
+    assert state.jobs[state.job_index].key == first
+    found = latest_result()
+    assert found is not None and found.key == first
+
+
+def test_the_newest_result_is_never_one_of_a_file_that_has_nothing_to_do_with_this_one(
+    backend: FakeBackend, shot: Any, tmp_path: Path
+) -> None:
+    save(tmp_path / "first.blend")
+    backend.service.outcome = RUNNING
+    start_job(shot, tmp_path)
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+    backend.service.outcome = SUCCEEDED
+    session.current_session().wait_until_idle()
+    assert stages() == ["done"]
+    assert latest_result() is None

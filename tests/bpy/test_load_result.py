@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,12 @@ import pytest
 
 bpy = pytest.importorskip("bpy")
 
-from addon_shot import make_video, ops, strips  # noqa: E402
+from addon_shot import begin_sampling, make_video, ops, strips  # noqa: E402
 from fake_rendering import FRAMES, FakeBackend  # noqa: E402
 
 from blender_addon import session  # noqa: E402
+from blender_addon.core.errors import ErrorCode, FlexTrajError  # noqa: E402
+from blender_addon.deferred import Alert  # noqa: E402
 from blender_addon.properties import runtime_state  # noqa: E402
 
 
@@ -173,6 +176,38 @@ def test_pictures_that_come_while_blender_renders_wait_until_it_has(
     is_rendering = False
     session.poll_once()
     assert [image.source for image in bpy.data.images] == ["SEQUENCE"]
+    assert not current.awaited_frames
+
+
+def test_pictures_and_messages_that_come_while_a_shot_is_sampled_wait_until_it_is(
+    backend: FakeBackend, shot: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr("blender_addon.session.notify", lambda alert: told.append(alert.error.message))
+    make_video()
+    current = session.current_session()
+    current.fetch_frames(runtime_state().jobs[0].key)
+    current.wait_until_idle()
+    begin_sampling(shot)
+    current.alerts.append(Alert(FlexTrajError("Something failed.", ErrorCode.ENGINE)))
+    assert session.poll_once() == pytest.approx(0.2)
+    assert len(bpy.data.images) == 0 and not told
+    current.end_sampling()
+    session.poll_once()
+    assert [image.source for image in bpy.data.images] == ["SEQUENCE"]
+    assert told == ["Something failed."]
+
+
+def test_pictures_that_are_gone_before_they_are_loaded_stop_nothing(backend: FakeBackend, shot: Any) -> None:
+    make_video()
+    current = session.current_session()
+    key = runtime_state().jobs[0].key
+    current.fetch_frames(key)
+    current.wait_until_idle()
+    frames = current.jobs[key].frames
+    assert frames is not None
+    shutil.rmtree(frames)
+    session.poll_once()
     assert not current.awaited_frames
 
 

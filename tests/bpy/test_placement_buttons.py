@@ -15,7 +15,11 @@ from drawn_panel import drawn_layout, drawn_text  # noqa: E402
 from fake_rendering import FIT, SUBJECT, FakeBackend  # noqa: E402
 
 from blender_addon.bridge.photo_files import read_mask  # noqa: E402
-from blender_addon.bridge.placement import sampling_key  # noqa: E402
+from blender_addon.bridge.placement import (  # noqa: E402
+    of_another_photo,
+    remember_painted_mask,
+    sampling_key,
+)
 from blender_addon.bridge.shot_request import read_sample_settings  # noqa: E402
 from blender_addon.core.errors import ErrorCode, FlexTrajError  # noqa: E402
 from blender_addon.core.placement import apply, as_affine, compose, mirror  # noqa: E402
@@ -24,6 +28,7 @@ from blender_addon.core.rig_overlap import rig_overlap  # noqa: E402
 from blender_addon.core.trajectory_file import read_trajectories  # noqa: E402
 from blender_addon.overlay.placement_view import placed_fit, placement_view  # noqa: E402
 from blender_addon.panels import photo as photo_panel  # noqa: E402
+from blender_addon.panels.generate import FLEXTRAJ_PT_generate  # noqa: E402
 from blender_addon.panels.photo import FLEXTRAJ_PT_photo  # noqa: E402
 from blender_addon.panels.placement import FLEXTRAJ_PT_placement  # noqa: E402
 from blender_addon.properties import runtime_state  # noqa: E402
@@ -122,6 +127,49 @@ def test_the_placement_can_be_given_up(backend: FakeBackend, shot: Any) -> None:
 def test_another_photo_has_another_subject(backend: FakeBackend, shot: Any, tmp_path: Path) -> None:
     ops.flextraj.fit_to_photo()
     shot.photo = str(write_image(tmp_path / "other.png", np.zeros((40, 60, 3), np.uint8)))
+    assert placement_view().subject_of(bpy.context.scene) is None
+
+
+def test_a_placement_on_another_photo_is_named_until_it_is_made_anew(
+    backend: FakeBackend, shot: Any, tmp_path: Path
+) -> None:
+    ops.flextraj.fit_to_photo()
+    assert "another photo" not in drawn_text(FLEXTRAJ_PT_placement)
+    first, shot.photo = shot.photo, str(write_image(tmp_path / "other.png", np.zeros((40, 60, 3), np.uint8)))
+    assert "placed on another photo" in drawn_text(FLEXTRAJ_PT_placement)
+    assert "placed on another photo" in drawn_text(FLEXTRAJ_PT_generate)
+    shot.photo = first
+    assert "another photo" not in drawn_text(FLEXTRAJ_PT_placement)
+    shot.photo = str(tmp_path / "other.png")
+    ops.flextraj.fit_to_photo()
+    assert "another photo" not in drawn_text(FLEXTRAJ_PT_placement)
+
+
+def test_a_mask_painted_over_another_photo_is_named(
+    backend: FakeBackend, shot: Any, mask: Path, tmp_path: Path
+) -> None:
+    shot.mask = str(mask)
+    remember_painted_mask(shot)
+    assert not of_another_photo(shot)
+    shot.photo = str(write_image(tmp_path / "other.png", np.zeros((40, 60, 3), np.uint8)))
+    assert any("mask was painted" in sentence for sentence in of_another_photo(shot))
+    shot.mask = ""
+    assert not of_another_photo(shot)
+
+
+def test_a_fit_of_a_photo_that_is_not_chosen_any_more_is_dropped(
+    backend: FakeBackend, shot: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = str(write_image(tmp_path / "other.png", np.zeros((40, 60, 3), np.uint8)))
+    fit = backend.service.fit
+
+    def choose_meanwhile(request: Any, give_up: Any) -> Any:
+        shot.photo = other
+        return fit(request, give_up)
+
+    monkeypatch.setattr(backend.service, "fit", choose_meanwhile)
+    assert ops.flextraj.fit_to_photo() == {"CANCELLED"}
+    assert FitMode(shot.fit) is FitMode.AUTO
     assert placement_view().subject_of(bpy.context.scene) is None
 
 

@@ -25,7 +25,7 @@ from job_fakes import (
     wait_until,
 )
 
-from blender_addon.client.job_folder import unpack_frames
+from blender_addon.client.job_folder import unpack_frames, with_files
 from blender_addon.client.job_records import JobRecords
 from blender_addon.client.job_reports import (
     BlendFile,
@@ -166,3 +166,16 @@ def test_a_record_folder_that_cannot_be_written_does_not_end_a_job(
     runner = start(FakeBackend(FakeService(SUCCEEDED)))
     runner.submit(order, tiny_set())
     assert until_finished(runner)[-1].stage is JobStage.DONE
+
+
+def test_a_job_on_a_network_drive_that_is_gone_hides_no_other(
+    order: RenderOrder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(self: Path) -> bool:
+        raise PermissionError(13, "gone")
+
+    monkeypatch.setattr(Path, "exists", gone)
+    monkeypatch.setattr(Path, "is_dir", gone)
+    monkeypatch.setattr(Path, "is_file", gone)
+    found = with_files(JobReport(order, JobStage.DONE))
+    assert (found.stage, found.folder, found.video) == (JobStage.LOST, None, None)

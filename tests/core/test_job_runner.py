@@ -318,6 +318,43 @@ def test_a_defect_of_ours_ends_its_job_and_not_the_thread_of_all_others(start, o
     assert not runner.has_work
 
 
+def test_a_defect_while_a_job_is_followed_does_not_end_the_thread_either(start, order: RenderOrder) -> None:
+    service = FakeService(running(1))
+    runner = start(FakeBackend(service))
+    runner.submit(order, tiny_set())
+    wait_until(lambda: bool(service.requests))
+    good, failures = service.job, iter([ZeroDivisionError(), MemoryError()])
+
+    def job(job_id: str) -> JobStatus:
+        failure = next(failures, None)
+        if failure is not None:
+            raise failure
+        return good(job_id)
+
+    service.job, service.states = job, [SUCCEEDED]
+    assert until_finished(runner)[-1].stage is JobStage.DONE
+
+
+def test_a_job_does_not_hang_when_its_backend_dies_and_cannot_start_again(start, order: RenderOrder) -> None:
+    service = FakeService(running(1))
+    backend = FakeBackend(service)
+    runner = start(backend)
+    runner.submit(order, tiny_set())
+    wait_until(lambda: bool(service.requests))
+    backend.failure_now = FlexTrajError("It was killed.", ErrorCode.BACKEND)
+    backend.connect_error = FlexTrajError("There is no Python.", ErrorCode.BACKEND)
+    runner.submit(replace(order, key="n" * 32, folder=order.folder.with_name("next")), tiny_set())
+    ended = {}
+
+    def have_ended() -> bool:
+        reports = (report for report in runner.drain() if isinstance(report, JobReport))
+        ended.update({report.key: report.stage for report in reports if report.stage.is_finished})
+        return len(ended) == 2
+
+    wait_until(have_ended)
+    assert ended == {order.key: JobStage.INTERRUPTED, "n" * 32: JobStage.FAILED}
+
+
 def test_a_job_that_the_backend_has_forgotten_is_lost_and_says_so(start, order: RenderOrder) -> None:
     service = FakeService(running(1))
     runner = start(FakeBackend(service))
