@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from flextraj_backend.models.checkpoint import SavedPrecision, adapter_of, write_adapter
+from flextraj_backend.models.checkpoint import Adapter, SavedPrecision, adapter_of, write_adapter
 from flextraj_backend.models.controlnet import FORMAT, VERSION, ControlNetMixin
 from flextraj_backend.models.tensor_file import write_tensors
 from flextraj_backend.training.sharding import whole
@@ -33,4 +33,14 @@ def write_control(
         metadata = {"format": FORMAT, "version": VERSION, "backbone": transformer.backbone.value}
         return write_tensors(path, tensors, metadata)
     saved = SavedPrecision.FLOAT32 if precision is TrainPrecision.FP32 else SavedPrecision.BFLOAT16
-    return write_adapter(replace(adapter_of(transformer), tensors=tensors), path, saved)
+    return write_adapter(with_full_alpha(replace(adapter_of(transformer), tensors=tensors)), path, saved)
+
+
+def with_full_alpha(adapter: Adapter) -> Adapter:
+    """The same control with alpha = rank: the authors' CogVideoX code knows no other (conventions 2.5)."""
+    scale = adapter.alpha / adapter.rank
+    tensors = {
+        name: tensor * scale if name.endswith(".lora_B.weight") else tensor
+        for name, tensor in adapter.tensors.items()
+    }
+    return replace(adapter, alpha=float(adapter.rank), tensors=adapter.tensors if scale == 1 else tensors)

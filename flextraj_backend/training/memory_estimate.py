@@ -57,17 +57,17 @@ class TrainingMemory:
         weights, updates, activations = (f"{part / GIB:.1f} GiB" for part in parts)
         return f"Memory: {weights} weights, {updates} gradients and optimizer, {activations} activations."
 
-    def check(self, free: int, processes: int) -> None:
+    def check(self, free: int, shards: int) -> None:
         """Refuse a run that cannot fit.
 
         Args:
             free: bytes that are free now that the weights are loaded.
-            processes: that may share the trained parameters' states.
+            shards: into which the trained parameters' states are divided; 1 where each process has them all.
 
         Raises:
             FlexTrajError: it needs more.
         """
-        needed = self.updates // processes + self.activations
+        needed = self.updates // shards + self.activations
         if needed > free:
             raise FlexTrajError(
                 f"A training step needs {needed / GIB:.1f} GiB beside the weights, but {free / GIB:.1f} GiB "

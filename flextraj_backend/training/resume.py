@@ -47,6 +47,8 @@ class TrainerState:
         best_loss, best_step: the lowest validation loss of the last stage reached, and when.
         best_stage: the stage of it.
         scaler: of the losses, with fp16 alone.
+        plan: the whole curriculum, with the mixture of each stage, as JSON.
+        clips: digest of the clips to train on and of those held out.
     """
 
     step: int = 0
@@ -59,6 +61,8 @@ class TrainerState:
     best_step: int | None = None
     best_stage: str = ""
     scaler: dict[str, Any] = field(default_factory=dict)
+    plan: dict[str, Any] = field(default_factory=dict)
+    clips: str = ""
 
 
 def write_checkpoint(

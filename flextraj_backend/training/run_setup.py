@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -33,6 +35,13 @@ class ClipSplit:
 
     training: tuple[str, ...]
     validation: tuple[str, ...]
+
+    def digest(self, store: ClipStore) -> str:
+        """Another one where clips came or went, changed, or changed sides."""
+        sides = [
+            [(key, store.entry(key).sha256) for key in side] for side in (self.training, self.validation)
+        ]
+        return hashlib.sha256(json.dumps(sides).encode()).hexdigest()
 
 
 @dataclass(frozen=True, eq=False)

@@ -75,11 +75,11 @@ class VideoSampler:
             transformer.train(was_training)
 
     def _samples(self) -> Iterator[tuple[SyntheticClip, TrainingSample]]:
-        for key in self._data.split.validation[: self._settings.sample_clips]:
+        for place, key in enumerate(self._data.split.validation[: self._settings.sample_clips]):
             clip = self._data.store.read(key)
             for task in _TASKS:
-                rng = np.random.default_rng([self._settings.seed, list(ControlTask).index(task)])
-                choices = draw_choices(rng, only(task), clip)
+                rng = np.random.default_rng([self._settings.seed, list(ControlTask).index(task), place])
+                choices = draw_choices(rng, only(task, color_drop=0.0, photo_colors=1.0), clip)
                 yield clip, apply_choices(clip, choices, self._settings.ablation)
 
     def _sampled(self, clip: SyntheticClip, sample: TrainingSample, device: torch.device) -> SampledVideo:

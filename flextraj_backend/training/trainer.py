@@ -10,14 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils import DistributedType
 
-from blender_addon.core.errors import ErrorCode, FlexTrajError
+from blender_addon.core.errors import ErrorCode, FlexTrajError, RequestError
+from flextraj_backend.synthesis.record_json import to_json
 from flextraj_backend.training.base_loading import DTYPES, load_base
 from flextraj_backend.training.batch_loss import TrainingBatch, batch_loss
 from flextraj_backend.training.batches import PhotoRule
 from flextraj_backend.training.clip_source import FetchedSample, SamplePlan, sample_generator
 from flextraj_backend.training.control_files import control_tensors, write_control
-from flextraj_backend.training.curriculum import load_curriculum
+from flextraj_backend.training.curriculum import Adaptive, load_curriculum
 from flextraj_backend.training.curriculum_state import CurriculumState, advance
 from flextraj_backend.training.ema import MovingAverage
 from flextraj_backend.training.memory_estimate import free_memory, training_memory
@@ -93,6 +95,8 @@ class Trainer:
         self.total_steps = self.curriculum.max_steps
         self.base = load_base(settings, self.device)
         self.data = open_data(settings, self.base)
+        self.notes: tuple[str, ...] = ()
+        self._check_validation()
         if self._is_main:
             open_run(settings)
         self.accelerator.wait_for_everyone()
@@ -101,7 +105,6 @@ class Trainer:
         prepare_data(self.data, settings, self.base, self.device, share, on_prepared)
         self.base.pipeline.text_encoder = None  # every text is embedded now
         self.accelerator.wait_for_everyone()
-        self.notes: tuple[str, ...] = ()
         self._check_memory()
 
         optimizer = make_optimizer(
@@ -113,7 +116,8 @@ class Trainer:
         self.model, self.optimizer = self.accelerator.prepare(self.base.transformer, optimizer)
         self.parameters = dict(self.base.transformer.trainable_parameters())
         self.average = MovingAverage(self.parameters, settings.ema) if settings.ema else None
-        self.state = TrainerState()
+        clips = self.data.split.digest(self.data.store)
+        self.state = TrainerState(plan=to_json(self.curriculum), clips=clips)
         self.progress = CurriculumState()
         if checkpoint is not None:
             self._restore(checkpoint)
@@ -148,8 +152,23 @@ class Trainer:
         clip = source.fetch_clip(self.data.split.training[0])
         video = self.data.builder.encoded_clips([clip])[0]
         needs = training_memory(self.base.transformer, tuple(video.mean.shape), self.settings)
-        needs.check(free_memory(self.device), self.accelerator.num_processes)
-        self.notes = (needs.sentence, *((self.data.cache.note,) if self.data.cache.full else ()))
+        is_sharded = self.accelerator.distributed_type is DistributedType.FSDP
+        needs.check(free_memory(self.device), self.accelerator.num_processes if is_sharded else 1)
+        self.notes += (needs.sentence, *((self.data.cache.note,) if self.data.cache.full else ()))
+
+    def _check_validation(self) -> None:
+        """Refuse stages that end by a validation that there is not; tell where no clips can be held out."""
+        settings, held_out = self.settings, self.data.split.validation
+        why = "nothing is validated between the steps"
+        if settings.validation_clips and not held_out:
+            why = f"the dataset has no group of {settings.validation_clips} clips or fewer to hold out"
+            self.notes += (f"There is no validation, because {why}.",)
+        adaptive = [stage.name for stage in self.curriculum.stages if isinstance(stage.length, Adaptive)]
+        if adaptive and not (held_out and settings.validate_every):
+            raise RequestError(
+                f"The stage '{adaptive[0]}' ends when its validation error stops falling, but {why}: change "
+                "--validate-every or --validation-clips, make more clips, or give the stage a 'steps' length."
+            )
 
     def _check_same_step(self) -> None:
         """Refuse processes that go on from different checkpoints, as on machines that share no folder."""
@@ -165,6 +184,8 @@ class Trainer:
     def run(self, on_step: OnStep | None) -> TrainResult:
         """Train to the end of the curriculum."""
         losses = []
+        if self.state.step == 0:
+            self._log_stage()
         while not self.progress.finished(self.curriculum):
             started = time.perf_counter()
             loss = self._step(started)
@@ -287,6 +308,14 @@ class Trainer:
 
     # Between steps
 
+    def _log_stage(self) -> None:
+        """Log what is trained from now on."""
+        if self.log is None or self.progress.finished(self.curriculum):
+            return
+        stage = self.progress.current(self.curriculum)
+        about = {"begun": stage.name, "learning_rate": stage.learning_rate, "mixture": to_json(stage.mixture)}
+        self.log.event("stage", {"step": self.state.step, **about})
+
     def _after_step(self) -> None:
         """Validate, go on in the curriculum and write a checkpoint where it is time for that."""
         settings, step = self.settings, self.state.step
@@ -300,6 +329,7 @@ class Trainer:
         self.progress = advance(self.curriculum, self.progress, step, error)
         if self.log is not None and self.progress.stage != before:
             self.log.event("stage", {"step": step, "ended": self.curriculum.stages[before].name})
+            self._log_stage()
         is_best = error is not None and self.state.best_step == step
         due = _due(step, settings.checkpoint_every) or (is_best and bool(settings.checkpoint_every))
         if last or self.progress.finished(self.curriculum) or due:
@@ -309,9 +339,9 @@ class Trainer:
         """The stage's validation loss, of the moving average where there is one."""
         assert self.validation is not None
         with self._best_weights():
-            found = self.validation(self.model, self.device)
+            stage = self.progress.current(self.curriculum)
+            found = self.validation(self.model, self.device, stage.mixture)
         self.last_validation = found
-        stage = self.progress.current(self.curriculum)
         error = found.of_mixture(stage.mixture)
         if self.state.best_stage != stage.name or error < (self.state.best_loss or math.inf):
             self.state.best_stage, self.state.best_loss = stage.name, error
@@ -370,7 +400,9 @@ class Trainer:
         return getattr(self.optimizer, "optimizer", self.optimizer)
 
     def _restore(self, checkpoint: Path) -> None:
-        self.state, tensors = read_checkpoint(checkpoint)
+        started, tensors = read_checkpoint(checkpoint)
+        self._check_same_plan(started)
+        self.state = started
         self.progress = CurriculumState.from_json(self.state.curriculum)
         groups: dict[str, dict[str, torch.Tensor]] = {"parameters": {}, "optimizer": {}, "average": {}}
         for path, tensor in tensors.items():
@@ -385,6 +417,20 @@ class Trainer:
             self.average.steps = self.state.average_steps
             for name, tensor in groups["average"].items():
                 assign(self.average.averages[name], tensor)
+
+    def _check_same_plan(self, started: TrainerState) -> None:
+        """Refuse to go on with another curriculum or other clips than the run was started with."""
+        run, now = self.settings.run, self.state
+        if started.plan and started.plan != now.plan:
+            raise RequestError(
+                f"The curriculum {self.settings.curriculum} is not what {run} was started with any more: put "
+                "it back, or give another folder with -o."
+            )
+        if started.clips and started.clips != now.clips:
+            raise RequestError(
+                f"The clips of {self.settings.data} are not those that {run} was started with: put them "
+                "back, or give another folder with -o."
+            )
 
     def _write_final_control(self) -> Path:
         path = self.settings.run / CONTROL_NAME

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from flextraj_backend.training.batch_loss import LEVELS, BatchLoss
 from flextraj_backend.training.batches import PhotoRule
 from flextraj_backend.training.clip_source import ClipSource, PlannedSample, sample_generator
 from flextraj_backend.training.run_setup import TrainingData
-from flextraj_backend.training.tasks import ControlTask, TaskMixture, only
+from flextraj_backend.training.tasks import ControlTask, TaskMixture
 
 _STREAM = 1 << 60
 """Stands for the step in the seeds, so that no training step draws the same."""
@@ -47,8 +47,11 @@ class Validation:
         self._seed = seed
 
     @torch.no_grad()
-    def __call__(self, transformer: Any, device: torch.device) -> ValidationLoss:
-        """The loss of each task. In a run of several processes each computes all of it."""
+    def __call__(self, transformer: Any, device: torch.device, mixture: TaskMixture) -> ValidationLoss:
+        """The loss of each task, whose samples are otherwise like those of a stage.
+
+        In a run of several processes each computes all of it.
+        """
         keys = self._data.split.validation
         items = [(task, key) for task in ControlTask for key in keys]
         levels = _spread_levels(len(keys))
@@ -58,7 +61,10 @@ class Validation:
         try:
             for start in range(0, len(items), self._batch):
                 group = items[start : start + self._batch]
-                samples = [self._source.fetch(PlannedSample(key, 0), only(task)) for task, key in group]
+                samples = [
+                    self._source.fetch(PlannedSample(key, 0), replace(mixture, tasks=((task, 1.0),)))
+                    for task, key in group
+                ]
                 places = range(start, start + len(group))
                 # The same noise for every task: their losses differ by the control alone.
                 generators = [sample_generator(self._seed, _STREAM, place % len(keys)) for place in places]

@@ -17,13 +17,15 @@ from tiny_training import CLIPS, build_training_base, toy_settings, write_toy_da
 
 from blender_addon.core.errors import FlexTrajError
 from flextraj_backend.models.backbone import Backbone
-from flextraj_backend.models.checkpoint import load_adapter, read_adapter
+from flextraj_backend.models.checkpoint import adapter_of, load_adapter, read_adapter
 from flextraj_backend.models.cogvideox_pipeline import FlexTrajCogVideoXPipeline
 from flextraj_backend.synthesis.shards import ClipStore
+from flextraj_backend.training import curriculum as curriculum_module
 from flextraj_backend.training.clip_source import SamplePlan
+from flextraj_backend.training.control_files import with_full_alpha
 from flextraj_backend.training.resume import checkpoint_folders
-from flextraj_backend.training.run_setup import split_clips
-from flextraj_backend.training.tasks import ControlTask
+from flextraj_backend.training.run_setup import ClipSplit, split_clips
+from flextraj_backend.training.tasks import ControlTask, CoverageRule
 from flextraj_backend.training.train_logs import read_log
 from flextraj_backend.training.train_reports import StepReport
 from flextraj_backend.training.train_settings import FuseStart, Injection, TrainPrecision, TrainSettings
@@ -118,6 +120,25 @@ def test_the_log_tells_stage_mixture_and_tasks(settings: Callable[..., TrainSett
     assert [line["step"] for line in checks] == [3, 6]
     assert checks[0]["tasks"].keys() == {task.value for task in ControlTask}
     assert list((result.run / "tensorboard").iterdir())
+    begun = [line for line in lines if line["event"] == "stage" and "begun" in line]
+    assert [(line["step"], line["begun"]) for line in begun] == [
+        (steps[place]["step"] - 1, steps[place]["stage"])
+        for place in range(6)
+        if place == 0 or steps[place]["stage"] != steps[place - 1]["stage"]
+    ]
+    assert begun[0]["mixture"]["color_drop"] == 0 and begun[-1]["mixture"]["color_drop"] == 0.5
+
+
+def test_a_stage_is_validated_on_samples_like_its_own(settings: Callable[..., TrainSettings]) -> None:
+    run = Trainer(settings())
+    first, last = run.curriculum.stages[0].mixture, run.curriculum.stages[-1].mixture
+    assert run.validation is not None
+    with_color, sometimes = (
+        run.validation(run.model, run.device, replace(mixture, coverage=CoverageRule.SURFACE))
+        for mixture in (first, replace(last, color_drop=1.0))
+    )
+    run.close()
+    assert with_color.tasks[ControlTask.DENSE] != sometimes.tasks[ControlTask.DENSE]
 
 
 def test_a_mean_of_the_validation_is_the_same_for_the_same_weights(
@@ -125,8 +146,9 @@ def test_a_mean_of_the_validation_is_the_same_for_the_same_weights(
 ) -> None:
     run = Trainer(settings())
     assert run.validation is not None
-    first = run.validation(run.model, run.device)
-    assert run.validation(run.model, run.device) == first
+    mixture = run.curriculum.stages[0].mixture
+    first = run.validation(run.model, run.device, mixture)
+    assert run.validation(run.model, run.device, mixture) == first
     run.close()
 
 
@@ -256,6 +278,52 @@ def test_a_users_mistake_is_one_sentence(
         pytest.skip("there is a GPU")
     with pytest.raises(FlexTrajError, match=words):
         train(replace(settings(), **change))
+
+
+def test_a_run_is_not_resumed_with_another_curriculum_or_other_clips(
+    settings: Callable[..., TrainSettings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = tmp_path / "mine.toml"
+    bundled = Path(curriculum_module.__file__).parent / "curricula" / "annealing.toml"
+    mine.write_text(bundled.read_text(encoding="utf-8"), encoding="utf-8")
+    asked = settings(steps=4, curriculum=str(mine))
+    train(asked)
+    with monkeypatch.context() as patched:
+        patched.setattr(ClipSplit, "digest", lambda self, store: "others")
+        with pytest.raises(FlexTrajError, match="not those that"):
+            train(replace(asked, resume=True))
+    mine.write_text(
+        mine.read_text(encoding="utf-8").replace("color_drop = 0.5", "color_drop = 0.4"), encoding="utf-8"
+    )
+    with pytest.raises(FlexTrajError, match="was started with any more"):
+        train(replace(asked, resume=True))
+
+
+def test_a_stage_that_ends_by_its_validation_needs_one(
+    settings: Callable[..., TrainSettings], tmp_path: Path
+) -> None:
+    path = tmp_path / "adaptive.toml"
+    rule = "{ min_steps = 2, max_steps = 4, patience = 1, min_improvement = 0.01 }"
+    stage = f'[[stages]]\nname = "dense"\nlearning_rate = 1e-4\nadaptive = {rule}\n'
+    path.write_text(stage + "[stages.mixture]\ntasks = { dense = 1.0 }\n", encoding="utf-8")
+    asked = settings(curriculum=str(path), steps=None)
+    for change in ({"validate_every": 0}, {"validate_every": 1, "validation_clips": 0}):
+        with pytest.raises(FlexTrajError, match="'dense' ends when its validation error stops falling"):
+            train(replace(asked, **change))
+    assert train(replace(asked, validate_every=1)).steps <= 4
+
+
+def test_a_control_trained_with_another_alpha_works_where_only_the_rank_is_known(
+    settings: Callable[..., TrainSettings], tmp_path: Path
+) -> None:
+    run = Trainer(settings(rank=2, alpha=1.0))
+    adapter = adapter_of(run.base.transformer)
+    written = with_full_alpha(adapter)
+    run.close()
+    assert (written.alpha, written.rank) == (2.0, 2)
+    for name, tensor in written.tensors.items():
+        factor = 0.5 if name.endswith("lora_B.weight") else 1.0
+        assert torch.equal(tensor, adapter.tensors[name] * factor)
 
 
 def test_clips_of_a_size_that_the_model_cannot_make_are_refused(

@@ -57,7 +57,7 @@ def test_states_of_what_is_trained_are_counted(tmp_path: Path) -> None:
 
 def test_a_run_that_cannot_fit_is_refused_in_one_sentence() -> None:
     needs = TrainingMemory(weights=GIB, updates=4 * GIB, activations=3 * GIB)
-    needs.check(free=7 * GIB, processes=1)
-    needs.check(free=5 * GIB, processes=2)
+    needs.check(free=7 * GIB, shards=1)
+    needs.check(free=5 * GIB, shards=2)
     with pytest.raises(FlexTrajError, match=r"needs 7\.0 GiB beside the weights, but 5\.0 GiB are free"):
-        needs.check(free=5 * GIB, processes=1)
+        needs.check(free=5 * GIB, shards=1)
