@@ -135,6 +135,11 @@ def work_meanwhile() -> Steps:
     yield from ask("key", "Delete")
     must(state().is_sampling, "Sampling had ended before it could be disturbed.")
     must(content() == before, "A click and a key changed the scene while it was sampled.")
+    camera_view = area_of("VIEW_3D").spaces.active.region_3d
+    zoom = camera_view.view_camera_zoom
+    yield from ask("wheel", f"{place} 3")
+    must(camera_view.view_camera_zoom != zoom, "The view cannot be zoomed while a shot is sampled.")
+    camera_view.view_camera_zoom = zoom
 
 
 def load_result() -> Steps:
