@@ -69,9 +69,11 @@ def keyed_values() -> list[KeyedValue]:
 
 def _animated() -> Iterator[bpy.types.ID]:
     for name in _COLLECTIONS:
-        for owner in getattr(bpy.data, name, ()):
+        owners: list[Any] = list(getattr(bpy.data, name, ()))
+        for owner in owners:
             # The node tree inside of a material, a world or a light is a data-block of its own.
-            for one in (owner, getattr(owner, "node_tree", None)):
+            trees: list[Any] = [getattr(owner, "node_tree", None)]
+            for one in (owner, *trees):
                 if getattr(one, "animation_data", None) is not None and one.library is None:
                     yield one
 

@@ -6,6 +6,8 @@ Work done meanwhile would be undone with that, and every undo step of it would h
 
 from __future__ import annotations
 
+from typing import Any
+
 import bpy
 
 from ..blender_types import Context, OperatorResult
@@ -97,7 +99,7 @@ def _place_under(context: Context, event: bpy.types.Event) -> _Place | None:
     return min(found, key=lambda place: place[1].type == "WINDOW", default=None)
 
 
-def _moves_camera(view: bpy.types.SpaceView3D) -> bool:
+def _moves_camera(view: Any) -> bool:
     """Whether moving this view would move the camera with it."""
     region_3d = view.region_3d
     return view.lock_camera and region_3d is not None and region_3d.view_perspective == "CAMERA"
@@ -117,7 +119,7 @@ def _is_navigation(context: Context, event: bpy.types.Event, place: _Place) -> b
 def _is_over_button(context: Context, place: _Place) -> bool:
     """Whether the pointer is over a button that starts an operator; this one can be started where it is."""
     with context.temp_override(window=context.window, area=place[0], region=place[1]):
-        return bpy.ops.ui.copy_python_command_button.poll()
+        return bpy.ops.ui.copy_python_command_button.poll()  # pyright: ignore[reportCallIssue]
 
 
 class FLEXTRAJ_OT_guard_window(bpy.types.Operator):

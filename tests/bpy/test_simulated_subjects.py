@@ -75,7 +75,8 @@ def test_a_camera_in_front_of_a_simulated_subject_sees_where_it_falls() -> None:
         view_layer: Any = bpy.context.view_layer
         settings = SampleSettings(objects=("Cloth",), points=10)
         with framing_camera(scene(), view_layer, settings, frames) as camera:
-            places.append(tuple(camera.matrix_world.translation))
+            place: Any = camera.matrix_world.translation
+            places.append(tuple(place))
     assert places[1] == pytest.approx(places[0], abs=0.02)
     assert places[0][2] < -1.0
 
