@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from flextraj_backend.evaluation.report import ClipScores
 
 NAME = "evaluate"
+_UNALIGNED = (
+    "the shot is not aligned with the photo, and points beside the photo's subject count as subject: read these "
+    "figures only where the rig covers it."
+)
 
 
 def command(
@@ -92,6 +96,8 @@ def _measure(job: _Job) -> ClipScores:
     target = read_trajectories(job.trajectories)
     if job.fit is not None:
         target = place(target, read_placement(job.fit))
+    if not target.meta.aligned:
+        typer.echo(f"{job.video.name}: {_UNALIGNED}", err=True)
     frames, _ = read_video(job.video)
     reference = None if job.reference is None else read_video(job.reference)[0]
     return ClipScores(job.video.stem, evaluate_video(frames, target, reference=reference))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,8 @@ from blender_addon.core.model_options import (
     SchedulerChoice,
     StepCache,
 )
-from blender_addon.core.request import FitMode, RenderRequest
+from blender_addon.core.placement import FitNumbers
+from blender_addon.core.request import FitMode, FitPin, RenderRequest
 from blender_addon.core.trajectory_file import read_trajectories
 from flextraj_backend.commands import frame_options, model_options
 
@@ -81,7 +83,7 @@ def command(
 
     paths = OutputPaths.beside(output)
     _check_output(output, paths.sidecar, (paths.ids, paths.color))
-    fit_mode, fit_matrix = _parse_fit(fit)
+    placed = _parse_fit(fit)
     request = RenderRequest(
         trajectories=_sha256(trajectories),
         image=_sha256(image),
@@ -92,8 +94,9 @@ def command(
         seed=seed,
         steps=steps,
         guidance_scale=guidance,
-        fit=fit_mode,
-        fit_matrix=fit_matrix,
+        fit=placed.mode,
+        fit_matrix=placed.matrix,
+        pins=placed.pins,
         keep_points=keep_points,
         keep_frames=keep_frames,
         kept_frames=frame_options.parse_kept_frames(kept_frames, keep_frames),
@@ -209,26 +212,41 @@ def _is_sidecar(path: Path) -> bool:
     return isinstance(values, dict) and {"schema_version", "inputs_sha256", "request"} <= values.keys()
 
 
-def _parse_fit(text: str) -> tuple[FitMode, tuple[float, float, float, float, float, float] | None]:
+@dataclass(frozen=True)
+class _GivenFit:
+    """What `--fit` says: a mode, or the placement of an earlier render with its pins."""
+
+    mode: FitMode
+    matrix: FitNumbers | None = None
+    pins: tuple[FitPin, ...] = ()
+
+
+def _parse_fit(text: str) -> _GivenFit:
     if text in (FitMode.NONE, FitMode.AUTO):
-        return FitMode(text), None
+        return _GivenFit(FitMode(text))
     path = Path(text)
     try:
         if path.stat().st_size > _MAX_FIT_BYTES:
             raise ValueError("it is too large")
-        numbers = _six_numbers(json.loads(path.read_bytes()))
+        values = json.loads(path.read_bytes())
+        return _GivenFit(FitMode.GIVEN, _six_numbers(values), _pins(values))
     except OSError as error:
         raise RequestError(
             f"The fit '{text}' cannot be opened ({error.strerror}): give 'none', 'auto' or a JSON file."
         ) from error
-    except (ValueError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise RequestError(
             f"The file {path} holds no fit ({error}): give a 2x3 matrix, or the sidecar of an earlier render."
         ) from error
-    return FitMode.GIVEN, numbers
 
 
-def _six_numbers(values: Any) -> tuple[float, float, float, float, float, float]:
+def _pins(values: Any) -> tuple[FitPin, ...]:
+    """The pins of a sidecar's request."""
+    request = values.get("request", {}) if isinstance(values, dict) else {}
+    return tuple(FitPin.from_dict(pin) for pin in request.get("pins", ()))
+
+
+def _six_numbers(values: Any) -> FitNumbers:
     """The matrix of a bare 2x3 list, of `{"matrix": ...}` or of a sidecar's `{"fit": {"matrix": ...}}`."""
     for key in ("fit", "matrix"):
         if isinstance(values, dict) and key in values:

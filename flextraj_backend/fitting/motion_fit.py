@@ -284,6 +284,8 @@ def fit_motion(
             "The trajectories carry no silhouettes: the subject's outline was estimated from points.",
         )
     is_placed = request.fit is not FitMode.AUTO or meta.aligned
+    # The paper's unaligned control: the model carries the motion over, wherever the rig stands.
+    is_left_to_model = request.fit is FitMode.NONE and not meta.aligned
     if is_placed:
         matrix = compose(as_affine(request.fit_matrix), orientation)
     else:
@@ -296,11 +298,13 @@ def fit_motion(
     trajectories = with_group_fits(trajectories, matrix, pinned)
     outlines = {group: warp_mask(part, pinned.get(group, matrix)) for group, part in silhouettes.items()}
     outline = union(outlines, meta.height, meta.width)
-    if is_placed:
+    if is_placed and not (is_left_to_model and mask is not None):
         mask, problems = _mask_under(outline, outlines, photo, mask, meta)
         warnings += problems
     assert mask is not None
     iou = overlap(outline, mask)
+    if is_left_to_model:
+        return MotionFit(matrix, trajectories, mask, iou, warnings, pinned)
     if is_placed and iou < LOW_IOU:
         warnings += (
             f"The rig covers only {iou:.0%} of the subject where it stands: let the motion be fitted "

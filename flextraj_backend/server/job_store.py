@@ -177,6 +177,7 @@ class JobStore:
     def request_cancel(self, job_id: str) -> JobStatus:
         """Cancel a queued job, ask a running one to stop; a finished one stays. Raises UnknownJob."""
         with self._transaction() as database:
+            self._end_if_left_behind(database, job_id)
             state = JobState(row_of(database, job_id)["state"])
             if state is JobState.QUEUED:
                 write_end(database, job_id, JobState.CANCELLED)
@@ -211,6 +212,7 @@ class JobStore:
     def retry(self, job_id: str) -> JobStatus:
         """Queue an interrupted, failed or cancelled job again, as this server's. Raises JobStoreError."""
         with self._transaction() as database:
+            self._end_if_left_behind(database, job_id)
             state = JobState(row_of(database, job_id)["state"])
             if state not in _RETRIABLE:
                 raise JobStoreError(f"The job is {state}: only a job that did not succeed can be retried.")
@@ -243,14 +245,26 @@ class JobStore:
                 (JobState.QUEUED, JobState.RUNNING, JobState.CANCELLING),
             ).fetchall()
             for row in rows:
-                if row["owner"] == self._owner or Owner.from_text(row["owner"]).is_alive():
+                if not self._is_left_behind(row):
                     continue
                 if row["state"] == JobState.QUEUED:
                     requeue(database, row["id"], self._owner)
-                elif row["state"] == JobState.CANCELLING:
-                    write_end(database, row["id"], JobState.CANCELLED)
                 else:
-                    write_end(database, row["id"], JobState.INTERRUPTED, INTERRUPTED)
+                    self._end_if_left_behind(database, row["id"])
+
+    def _is_left_behind(self, row: sqlite3.Row) -> bool:
+        """Whether a job belongs to a server that is gone."""
+        return row["owner"] != self._owner and not Owner.from_text(row["owner"]).is_alive()
+
+    def _end_if_left_behind(self, database: sqlite3.Connection, job_id: str) -> None:
+        """Nobody works on the running job of a server that is gone, and nobody else would end it."""
+        row = row_of(database, job_id)
+        if row["state"] not in (JobState.RUNNING, JobState.CANCELLING) or not self._is_left_behind(row):
+            return
+        if row["state"] == JobState.CANCELLING:
+            write_end(database, job_id, JobState.CANCELLED)
+        else:
+            write_end(database, job_id, JobState.INTERRUPTED, INTERRUPTED)
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:

@@ -97,6 +97,12 @@ class Scheduler:
             sentence = f"The job's process cannot be started ({error.strerror or error}): try again."
             self._finish(job_id, folder, _End(JobState.FAILED, FlexTrajError(sentence, ErrorCode.BACKEND)))
             return
+        except Exception as error:
+            # No memory, no thread, Ray's own errors: what ends this job must not end all jobs to come.
+            _log.exception("Job %s", job_id)
+            sentence = f"The job cannot be started ({type(error).__name__}: {error}): try again."
+            self._finish(job_id, folder, _End(JobState.FAILED, FlexTrajError(sentence, ErrorCode.BACKEND)))
+            return
         try:
             end = self._follow(job_id, worker)
         except Exception as error:

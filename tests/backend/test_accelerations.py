@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -201,14 +202,20 @@ def test_chosen_attention_kernels_run_and_the_former_ones_come_back(run: Run) ->
     assert _AttentionBackendRegistry._active_backend == before
 
 
-def lora_file(folder: Path, name: str, layers: dict[str, tuple[int, int]], rank: int = 2) -> LoraChoice:
+def lora_file(
+    folder: Path,
+    name: str,
+    layers: dict[str, tuple[int, int]],
+    rank: int = 2,
+    metadata: dict[str, str] | None = None,
+) -> LoraChoice:
     """Write a random LoRA for layers of (inputs, outputs)."""
     generator = torch.Generator().manual_seed(0)
     tensors = {}
     for layer, (inputs, outputs) in layers.items():
         tensors[f"{layer}.lora_A.weight"] = torch.randn(rank, inputs, generator=generator)
         tensors[f"{layer}.lora_B.weight"] = torch.randn(outputs, rank, generator=generator)
-    save_file(tensors, folder / "loras" / f"{name}.safetensors")
+    save_file(tensors, folder / "loras" / f"{name}.safetensors", metadata)
     return LoraChoice(name)
 
 
@@ -282,6 +289,22 @@ def test_several_loras_add_up(weights: Path) -> None:
     load_loras(doubled, [LoraChoice(one.name, 2.0)])
     load_loras(both, [one, two])
     assert relative(Run(both)(), Run(doubled)()) < 1e-5
+
+
+@BOTH
+def test_a_loras_own_alpha_is_its_strength(backbone: Backbone, weights: Path) -> None:
+    block = "transformer_blocks.0.attn1.to_k" if backbone is Backbone.COGVIDEOX else "blocks.0.attn1.to_k"
+    side = 32 if backbone is Backbone.COGVIDEOX else 40
+    layer = {f"transformer.{block}": (side, side)}
+    config = {"r": 2, "lora_alpha": 1.0, "target_modules": [block]}
+    header = {f"transformer.{name}": value for name, value in config.items()}
+    plain = lora_file(weights, f"plain-{backbone}", layer)
+    metadata = {"format": "pt", "lora_adapter_metadata": json.dumps(header)}
+    scaled = lora_file(weights, f"scaled-{backbone}", layer, metadata=metadata)
+    with_alpha, at_half = fresh_pipeline(backbone), fresh_pipeline(backbone)
+    load_loras(with_alpha, [scaled])
+    load_loras(at_half, [LoraChoice(plain.name, 0.5)])
+    assert relative(Run(with_alpha)(), Run(at_half)()) < 1e-5
 
 
 def test_tiles_of_the_vae_lose_no_pixels(run: Run) -> None:

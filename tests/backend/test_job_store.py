@@ -145,6 +145,19 @@ def test_after_a_crash_nothing_is_lost_and_nothing_pretends_to_run(path: Path, s
     assert store.get("running").error is None
 
 
+def test_a_job_of_a_backend_that_was_killed_can_be_cancelled_and_retried_by_another(
+    path: Path, store: JobStore
+) -> None:
+    killed = JobStore(path, DEAD)
+    for name in ("first", "second"):
+        killed.add(name, REQUEST, None)
+        killed.claim_next()
+    killed.close()
+    assert store.request_cancel("first").state is JobState.INTERRUPTED
+    assert store.retry("second").state is JobState.QUEUED
+    assert store.claim_next() == "second"
+
+
 def test_jobs_of_another_living_backend_are_left_alone(path: Path, store: JobStore) -> None:
     parent = psutil.Process(os.getppid())
     other = JobStore(path, Owner.of(parent))

@@ -140,6 +140,18 @@ def test_without_a_fit_the_motion_stays_where_the_camera_puts_it():
     assert np.array_equal(found.matrix, np.eye(2, 3))
 
 
+def test_a_motion_that_is_left_to_the_model_may_stand_beside_the_subject():
+    shot = unaligned(shots.shot([STILL], frames=2))
+    elsewhere = np.zeros_like(shot.mask)
+    elsewhere[:8, :8] = True
+    assert not (elsewhere & shot.mask).any()
+    found = fit(shot, elsewhere, replace(AUTO, fit=FitMode.NONE))
+    assert np.array_equal(found.matrix, np.eye(2, 3))
+    assert np.array_equal(found.subject_mask, elsewhere)
+    # Nothing that would lead away from what was asked for.
+    assert not found.warnings
+
+
 def test_a_guessed_subject_is_called_a_guess():
     found = fit(unaligned(shots.shot([STILL], frames=2)), None)
     assert any("the subject was guessed" in warning for warning in found.warnings)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from blender_addon.core.camera_track import Projection
 from blender_addon.core.errors import FlexTrajError
-from blender_addon.core.request import RenderRequest
+from blender_addon.core.request import FitMode, RenderRequest
 from blender_addon.core.trajectories import Segment, TrajectorySet
 from flextraj_backend.engines.base import (
     Cancelled,
@@ -320,6 +320,19 @@ def test_strange_trajectories_give_a_video_or_a_sentence(data: st.DataObject):
         return
     assert output.frames.shape == (frames, 48, 64, 3)
     assert np.array_equal(output.frames[0], photo)
+
+
+def test_a_motion_beside_the_subject_is_refused_because_the_preview_cannot_carry_it_over():
+    shot = shots.shot([TURN], frames=2)
+    unaligned = replace(shot.trajectories, meta=replace(shot.trajectories.meta, aligned=False))
+    elsewhere = np.zeros_like(shot.mask)
+    elsewhere[:8, :8] = True
+    inputs = inputs_of(unaligned, shot.photo, elsewhere)
+    inputs = replace(inputs, request=replace(REQUEST, fit=FitMode.NONE))
+    with pytest.raises(EngineError, match="cannot carry the motion over by itself"):
+        run(inputs)
+    output = run(replace(inputs, mask=shot.mask, subject_mask=shot.mask))
+    assert len(output.frames) == 2
 
 
 def test_a_size_or_length_that_cannot_be_made_is_refused_before_any_work():

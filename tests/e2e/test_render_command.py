@@ -17,6 +17,7 @@ from server_harness import backend_environment, wait_until
 
 from blender_addon.client import backend_location
 from blender_addon.core.request import RenderRequest
+from blender_addon.core.trajectory_file import read_trajectories
 from flextraj_backend import cli, diagnosis
 from flextraj_backend.diagnosis import Severity
 from flextraj_backend.engines.base import Availability
@@ -99,6 +100,23 @@ def test_a_fit_can_be_taken_from_an_earlier_render_or_given_by_hand(shot: Path, 
     assert sidecar["fit"]["matrix"] == [[1.1, 0.0, 4.0], [0.0, 1.1, -3.0]]
     assert run(*arguments(shot, "--fit", shot / "out.json"))[0] == 0
     assert json.loads((shot / "out.json").read_text())["fit"]["matrix"] == sidecar["fit"]["matrix"]
+
+
+def test_pins_of_an_earlier_render_come_along_with_its_fit(shot: Path, run: Callable) -> None:
+    run(*arguments(shot))
+    sidecar = json.loads((shot / "out.json").read_text())
+    segment, point = _first_point(shot)
+    sidecar["request"]["pins"] = [{"segment": segment, "point": point, "x": 30.0, "y": 20.0}]
+    (shot / "pinned.json").write_text(json.dumps(sidecar))
+    assert run(*arguments(shot, "--fit", shot / "pinned.json"))[0] == 0
+    again = json.loads((shot / "out.json").read_text())
+    assert again["request"]["pins"] == sidecar["request"]["pins"]
+    assert again["fit"]["pinned"]
+
+
+def _first_point(shot: Path) -> tuple[int, int]:
+    trajectories = read_trajectories(shot / "shot.npz")
+    return trajectories.meta.segments[trajectories.seg_id[0]].id, int(trajectories.traj_id[0])
 
 
 @pytest.mark.parametrize(

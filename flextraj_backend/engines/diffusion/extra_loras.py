@@ -36,12 +36,12 @@ def load_loras(pipeline: Any, choices: Sequence[LoraChoice]) -> None:
 
 
 def _load(pipeline: Any, adapter: str, choice: LoraChoice) -> None:
-    # Imported here: checks before a job must not wait for torch.
-    from safetensors.torch import load_file
-
     transformer = pipeline.transformer
     try:
-        tensors = pipeline.lora_state_dict(load_file(locate_lora(choice.name)))
+        # The file itself, not its tensors: their alpha stands in its header.
+        tensors, metadata = pipeline.lora_state_dict(
+            str(locate_lora(choice.name)), return_lora_metadata=True, use_safetensors=True
+        )
     except (ValueError, KeyError) as error:
         raise _does_not_fit(choice, "its format is not known") from error
     known = {f"transformer.{name}" for name, _ in transformer.named_modules()}
@@ -53,8 +53,9 @@ def _load(pipeline: Any, adapter: str, choice: LoraChoice) -> None:
             {name: tensor.to(transformer.dtype) for name, tensor in tensors.items()},
             transformer=transformer,
             adapter_name=adapter,
+            metadata=metadata,
         )
-    except (ValueError, RuntimeError, KeyError) as error:
+    except (ValueError, RuntimeError, KeyError, TypeError) as error:
         raise _does_not_fit(choice, "its tensors have other shapes or names") from error
 
 

@@ -15,7 +15,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from blender_addon.core.request import RenderRequest
+from blender_addon.core.errors import ErrorCode
+from blender_addon.core.request import FitMode, RenderRequest
 from blender_addon.core.trajectories import TrajectorySet
 from flextraj_backend.engines.base import (
     Availability,
@@ -132,7 +133,25 @@ class PreviewEngine:
 
         self.prepare(inputs.request, inputs.trajectories)
         _check_inputs(inputs)
+        _check_overlap(inputs)
         return _Job(inputs, report_progress, check).run()
+
+
+def _check_overlap(inputs: EngineInputs) -> None:
+    """Refuse a motion that is left to the model, which the draft has not, where it touches no subject."""
+    meta, mask, trajectories = inputs.trajectories.meta, inputs.subject_mask, inputs.trajectories
+    if meta.aligned or inputs.request.fit is not FitMode.NONE or mask is None:
+        return
+    is_subject = np.array([not segment.background for segment in meta.segments])[trajectories.seg_id]
+    points = trajectories.positions[0, trajectories.visible[0] & is_subject, :2]  # (N, 2)
+    x, y = np.floor(points @ inputs.fit[:, :2].T + inputs.fit[:, 2]).astype(int).T
+    inside = (x >= 0) & (y >= 0) & (x < meta.width) & (y < meta.height)
+    if not mask[y[inside], x[inside]].any():
+        raise EngineError(
+            "The preview cannot carry the motion over by itself, and the rig is not on the photo's subject: "
+            "let the motion be fitted, or use a diffusion engine.",
+            ErrorCode.MASK,
+        )
 
 
 def _check_inputs(inputs: EngineInputs) -> None:
