@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 NAME = "evaluate"
 _UNALIGNED = (
-    "the shot is not aligned with the photo, and points beside the photo's subject count as subject: read these "
+    "the shot is not aligned with the photo, and points beside its subject count as subject: read these "
     "figures only where the rig covers it."
 )
 

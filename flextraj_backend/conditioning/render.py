@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,6 +90,45 @@ def _checked_fit(fit: NDArray[np.float64]) -> NDArray[np.float64]:
 def _frame_cover(
     trajectories: TrajectorySet, settings: ConditioningSettings, fit: NDArray[np.float64] | None
 ) -> Callable[[int], FrameCover]:
-    if settings.coverage is Coverage.SURFACE:
-        return SurfaceCover(trajectories, points_kept(trajectories, settings), fit).frame
-    return StampedFrames(trajectories, settings, fit).frame
+    if settings.coverage is not Coverage.SURFACE:
+        return StampedFrames(trajectories, settings, fit).frame
+    cover = SurfaceCover(trajectories, points_kept(trajectories, settings), fit)
+    if any(segment.background for segment in trajectories.meta.segments):
+        return SurfaceOverStamps(trajectories, settings, fit, cover).frame
+    return cover.frame
+
+
+class SurfaceOverStamps:
+    """The surface of the subjects, and stamps of the background's points below it.
+
+    So the models were trained: the authors' rendered clips show characters whole and their surroundings as
+    single points (conventions 1.10).
+    """
+
+    def __init__(
+        self,
+        trajectories: TrajectorySet,
+        settings: ConditioningSettings,
+        fit: NDArray[np.float64] | None,
+        cover: SurfaceCover,
+    ) -> None:
+        meta = trajectories.meta
+        is_background = np.array([segment.background for segment in meta.segments])[
+            trajectories.seg_id
+        ]  # (N,)
+        apart = replace(trajectories, visible=trajectories.visible & is_background)
+        self._cover = cover
+        self._stamps = StampedFrames(apart, settings, fit)
+        self._is_dropped = np.concatenate([[False], is_background])
+        """Of each label of the surface."""
+        self._raster = (meta.height, meta.width)
+
+    def frame(self, index: int) -> FrameCover:
+        """Cover of the frame with this index."""
+        surface, stamps = self._cover.frame(index), self._stamps.frame(index)
+        # The background's surface still hides what is behind it.
+        label = np.where(self._is_dropped[surface.label], 0, surface.label)
+        below = np.zeros(self._raster, label.dtype)
+        names = np.concatenate([[0], stamps.points + 1])
+        below[stamps.rows, stamps.columns] = names[stamps.label]
+        return replace(surface, label=np.where(label > 0, label, below))

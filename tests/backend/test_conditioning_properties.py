@@ -257,16 +257,36 @@ def test_surface_mode_leaves_no_hole_in_a_convex_body_and_does_not_leak(seed: in
     assert np.asarray(within)[~covered].max() <= 1.5 + 2.5 * spacing
 
 
-def test_surface_of_a_near_body_hides_the_one_behind() -> None:
+def wall_and_box(wall: Segment, wall_depth: float) -> TrajectorySet:
+    """A wall over the whole picture with a hole of the box's size, and the box in the hole."""
     grid = np.stack(np.meshgrid(np.arange(-5.5, 102, 4), np.arange(-5.5, 70, 4)), axis=-1).reshape(-1, 2)
     middle = (np.abs(grid[:, 0] - 48) < 20) & (np.abs(grid[:, 1] - 32) < 14)
-    wall = np.concatenate([grid, np.full((len(grid), 1), 9.0)], axis=1)
+    back = np.concatenate([grid, np.full((len(grid), 1), wall_depth)], axis=1)
     box = np.concatenate([grid[middle] + 1, np.full((middle.sum(), 1), 3.0)], axis=1)
     on_raster = ((grid >= 0) & (grid < (WIDTH, HEIGHT))).all(axis=1)
     visible = np.concatenate([on_raster & ~middle, np.ones(middle.sum(), bool)])[None]
-    seg_id = np.repeat([0, 1], [len(wall), len(box)])
-    segments = (Segment(0, "wall", group=0), Segment(1, "box", group=1))
-    trajectories = make_set(np.concatenate([wall, box]).astype(np.float64)[None], visible, seg_id, segments)
+    seg_id = np.repeat([0, 1], [len(back), len(box)])
+    segments = (wall, Segment(1, "box", group=1))
+    return make_set(np.concatenate([back, box]).astype(np.float64)[None], visible, seg_id, segments)
+
+
+def test_props_and_ground_are_single_points_below_the_surface_of_the_subjects() -> None:
+    dense = ConditioningSettings(coverage=Coverage.SURFACE)
+    as_subject = wall_and_box(Segment(0, "wall", group=0), wall_depth=9.0)
+    as_ground = wall_and_box(Segment(0, "wall", group=0, background=True), wall_depth=9.0)
+    (box_red,) = {int(red) for red in trajectory_colors(as_ground)[as_ground.seg_id == 1, 0]}
+    whole, apart = (render_conditioning(one, dense).ids[0] for one in (as_subject, as_ground))
+    (box_before,) = {int(red) for red in trajectory_colors(as_subject)[as_subject.seg_id == 1, 0]}
+    is_box = whole[..., 0] == box_before
+    np.testing.assert_array_equal(apart[..., 0] == box_red, is_box)
+    stamps = render_conditioning(as_ground, ConditioningSettings()).ids[0]
+    np.testing.assert_array_equal(apart[~is_box], np.where(stamps[..., :1] == box_red, 0, stamps)[~is_box])
+    # The models were trained with points here and there around a subject, not with a painted floor.
+    assert (apart[~is_box] > 0).any(axis=-1).mean() < 0.7 < (whole[~is_box] > 0).any(axis=-1).mean()
+
+
+def test_surface_of_a_near_body_hides_the_one_behind() -> None:
+    trajectories = wall_and_box(Segment(0, "wall", group=0), wall_depth=9.0)
     frame = render_conditioning(trajectories, ConditioningSettings(coverage=Coverage.SURFACE)).ids[0]
     wall_red, box_red = sorted({int(red) for red in trajectory_colors(trajectories)[:, 0]})
     assert (frame[22:43, 33:63, 0] == box_red).all()
