@@ -92,7 +92,7 @@ def _summary(path: Path, progress: SynthesisProgress, library: Library) -> str:
         text += f", {progress.clips_per_minute:.1f} a minute in this run"
     if progress.failed:
         text += (
-            f"; {progress.failed} failed (failures.jsonl says why, workers.log more): "
+            f"; {progress.failed} failed (failures.jsonl says why, and on one machine workers.log more): "
             "run the same command again to try them again"
         )
     text += "."

@@ -207,7 +207,8 @@ def _draw_action(
 ) -> Action:
     """Draw an allowed action, one that is not used yet if there is."""
     own = [action for action in library.actions if action.name not in used]
-    if kind is CharacterKind.HUMANOID and own and not options.actions and rng.random() < _LIBRARY_SHARE:
+    # `options.actions` names procedural ones: the user's own are played all the same.
+    if kind is CharacterKind.HUMANOID and own and rng.random() < _LIBRARY_SHARE:
         seed = int(rng.integers(1 << 31))
         start = float(np.random.default_rng(seed).random())
         return replace(own[int(rng.integers(len(own)))], start=start, seed=seed)

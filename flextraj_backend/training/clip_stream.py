@@ -53,7 +53,8 @@ class ClipStream(IterableDataset[TrainingSample]):
         keys: Collection[str] | None = None,
         shuffle_clips: int = 0,
     ) -> None:
-        paths = sorted((folder / SHARDS).glob("*.tar"))
+        # One that is being written has a hidden name.
+        paths = sorted(path for path in (folder / SHARDS).glob("*.tar") if not path.name.startswith("."))
         if not paths:
             raise DatasetError(
                 f"{folder} is no dataset: it has no shards; make one with 'flextraj synthesize -o DIR'."

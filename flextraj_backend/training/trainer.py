@@ -14,7 +14,7 @@ from accelerate.utils import DistributedType
 
 from blender_addon.core.errors import ErrorCode, FlexTrajError, RequestError
 from flextraj_backend.synthesis.record_json import to_json
-from flextraj_backend.training.base_loading import DTYPES, load_base
+from flextraj_backend.training.base_loading import DTYPES, check_clip_shape, load_base
 from flextraj_backend.training.batch_loss import TrainingBatch, batch_loss
 from flextraj_backend.training.batches import PhotoRule
 from flextraj_backend.training.clip_source import FetchedSample, SamplePlan, sample_generator
@@ -102,10 +102,12 @@ class Trainer:
         self.accelerator.wait_for_everyone()
         checkpoint = last_checkpoint(settings)
         share = (self.accelerator.process_index, self.accelerator.num_processes)
+        # Before hours of encoding, and once more when the text encoder has left the memory.
+        self._check_memory(_bytes_of(self.base.pipeline.text_encoder))
         prepare_data(self.data, settings, self.base, self.device, share, on_prepared)
         self.base.pipeline.text_encoder = None  # every text is embedded now
         self.accelerator.wait_for_everyone()
-        self._check_memory()
+        self.notes += (self._check_memory(0), *((self.data.cache.note,) if self.data.cache.full else ()))
 
         optimizer = make_optimizer(
             [parameter for _, parameter in self.base.transformer.trainable_parameters()],
@@ -146,15 +148,22 @@ class Trainer:
     def _samples_of_a_step(self) -> int:
         return self.settings.batch * self.settings.accumulate * self.accelerator.num_processes
 
-    def _check_memory(self) -> None:
-        """Refuse a run that does not fit before anything of it is computed."""
+    def _check_memory(self, freed_later: int) -> str:
+        """Refuse a run that does not fit; return what it needs.
+
+        Args:
+            freed_later: bytes that are taken now and free when the steps begin.
+        """
         source = clip_source(self.data, self.settings, variants=0)
         clip = source.fetch_clip(self.data.split.training[0])
+        if clip.frames is not None:
+            check_clip_shape(self.base.pipeline, clip.frames.shape[:3])
         video = self.data.builder.encoded_clips([clip])[0]
         needs = training_memory(self.base.transformer, tuple(video.mean.shape), self.settings)
         is_sharded = self.accelerator.distributed_type is DistributedType.FSDP
-        needs.check(free_memory(self.device), self.accelerator.num_processes if is_sharded else 1)
-        self.notes += (needs.sentence, *((self.data.cache.note,) if self.data.cache.full else ()))
+        shards = self.accelerator.num_processes if is_sharded else 1
+        needs.check(free_memory(self.device) + freed_later, shards)
+        return needs.sentence
 
     def _check_validation(self) -> None:
         """Refuse stages that end by a validation that there is not; tell where no clips can be held out."""
@@ -443,6 +452,10 @@ class Trainer:
 
 
 _TASKS = tuple(ControlTask)
+
+
+def _bytes_of(model: torch.nn.Module) -> int:
+    return sum(value.numel() * value.element_size() for value in model.parameters())
 
 
 def _due(step: int, every: int) -> bool:
