@@ -27,6 +27,7 @@ from flextraj_backend.synthesis.color_encoding import decode_srgb, encode_srgb
 from flextraj_backend.synthesis.patterns import Pattern, paint_pattern
 from flextraj_backend.synthesis.record_json import from_json, to_json
 from flextraj_backend.synthesis.scene import Framing, Renderer, SceneOptions, draw_cast, draw_scene
+from flextraj_backend.synthesis.user_library import Library, LibraryAction
 from flextraj_backend.synthesis.zbuffer import nearest_fragments
 
 SEEDS = st.integers(0, 1 << 30)
@@ -182,3 +183,14 @@ def test_plain_backdrop_has_large_soft_patterns_only(seed: int) -> None:
     assert plain.background.ground.repeat == pytest.approx(2.5 * ground.repeat / ground.density)
     assert patterned.background.ground.pattern is not Pattern.PLAIN
     assert replace(plain, background=patterned.background) == patterned
+
+
+@pytest.mark.parametrize("actions", [(), (ActionName.WALK,)])
+def test_the_users_own_motions_are_played_also_beside_chosen_actions(actions: tuple[ActionName, ...]) -> None:
+    library = Library(actions=(LibraryAction("samba.fbx", 0, "samba"),))
+    options = SceneOptions(actions=actions, subject_weights=(1.0, 0.0, 0.0), kind_weights=(1.0, 0.0, 0.0))
+    drawn = [draw_scene(np.random.default_rng(seed), options, library).actions[0] for seed in range(60)]
+    own = sum(isinstance(action, LibraryAction) for action in drawn)
+    assert 15 < own < 45
+    if actions:
+        assert {action.name for action in drawn} == {"samba", "walk"}
