@@ -38,7 +38,15 @@ def request(server: Server, **settings: Any) -> RenderRequest:
 
 def fit_workers(server: Server) -> list[psutil.Process]:
     children = psutil.Process(server.process.pid).children(recursive=True)
-    return [child for child in children if any("fit_worker" in part for part in child.cmdline())]
+    return [child for child in children if any("fit_worker" in part for part in command_of(child))]
+
+
+def command_of(process: psutil.Process) -> list[str]:
+    """The command line; empty where the process has ended meanwhile."""
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
 
 
 def test_the_fit_that_is_shown_is_the_fit_of_the_render(server: Server, tmp_path: Path) -> None:
