@@ -17,7 +17,6 @@ from .keyed_values import keyed_values
 _WITH_RENDER_LEVELS = frozenset({"SUBSURF", "MULTIRES"})
 # Blender keeps frames in single precision.
 _SAME_FRAME = 1e-3
-_TRANSFORM_CHANNELS = ("location", "rotation_euler", "rotation_quaternion", "rotation_axis_angle", "scale")
 
 
 class SceneRestorer:
@@ -55,7 +54,7 @@ def _unless_deleted(restore: Callable[..., None], *arguments: Any) -> None:
 
 @contextmanager
 def preserved_scene(scene: bpy.types.Scene, view_layer: bpy.types.ViewLayer) -> Iterator[None]:
-    """Give frame, subframe, active camera, poses and keyed values back on exit, whatever happened.
+    """Give frame, subframe, active camera and keyed values, such as poses, back on exit, whatever happened.
 
     Changes that are not keyed would otherwise fall back to the animation on the first frame change.
 
@@ -72,9 +71,6 @@ def preserved_scene(scene: bpy.types.Scene, view_layer: bpy.types.ViewLayer) -> 
             ErrorCode.REQUEST,
         )
     with SceneRestorer() as restorer:
-        for owner in _posed(scene):
-            for name in _TRANSFORM_CHANNELS:
-                restorer.later(_pose, *owner, name, tuple(getattr(_posed_struct(*owner), name)))
         for keyed in keyed_values():
             restorer.later(keyed.put_back)
         # Markers bound to cameras switch it on every frame change.
@@ -104,27 +100,6 @@ def evaluate_frame(
 def shows_frame(scene: bpy.types.Scene, frame: float) -> bool:
     """Whether the scene stands on a frame: since `evaluate_frame` somebody may have scrubbed the timeline."""
     return abs(scene.frame_current_final - frame) < _SAME_FRAME
-
-
-def _posed(scene: bpy.types.Scene) -> Iterator[tuple[bpy.types.Object, str | None]]:
-    """Iterate over animated objects (object, None) and over bones (object, name)."""
-    for ob in scene.objects:
-        if ob.animation_data is not None:
-            yield ob, None
-        if ob.pose is not None:
-            for bone in ob.pose.bones:
-                yield ob, bone.name
-
-
-def _posed_struct(ob: bpy.types.Object, bone: str | None) -> Any:
-    # By name: a bone that has been deleted would leave a dangling pointer.
-    return ob if bone is None else ob.pose and ob.pose.bones.get(bone)
-
-
-def _pose(ob: bpy.types.Object, bone: str | None, name: str, value: tuple[float, ...]) -> None:
-    posed = _posed_struct(ob, bone)
-    if posed is not None and tuple(getattr(posed, name)) != value:
-        setattr(posed, name, value)
 
 
 def _show_what_renders(

@@ -84,7 +84,7 @@ def training_memory(transformer: Any, latents: tuple[int, ...], settings: TrainS
         transformer: with its control.
         latents: shape (C, F, h, w) of one encoded video.
     """
-    weights = sum(value.numel() * value.element_size() for value in transformer.parameters())
+    weights = parameter_bytes(transformer)
     trained = sum(value.numel() for _, value in transformer.trainable_parameters())
     copies = 1 + _ADAM_STATES + (2 if settings.ema else 0)
     # The CPU's autocast rounds single operations, so that much of what is kept is float32 there.
@@ -100,6 +100,11 @@ def training_memory(transformer: Any, latents: tuple[int, ...], settings: TrainS
     else:
         activations = outside + depth * block
     return TrainingMemory(weights, trained * copies * _FLOAT32, int(activations * _MARGIN))
+
+
+def parameter_bytes(model: torch.nn.Module) -> int:
+    """Bytes of a model's parameters as they are stored."""
+    return sum(value.numel() * value.element_size() for value in model.parameters())
 
 
 def free_memory(device: torch.device) -> int:

@@ -12,17 +12,22 @@ from typing import Any
 import torch
 from accelerate.utils import DistributedType
 
-from blender_addon.core.errors import ErrorCode, FlexTrajError, RequestError
+from blender_addon.core.errors import ErrorCode, FlexTrajError
 from flextraj_backend.synthesis.record_json import to_json
 from flextraj_backend.training.base_loading import DTYPES, check_clip_shape, load_base
 from flextraj_backend.training.batch_loss import TrainingBatch, batch_loss
 from flextraj_backend.training.batches import PhotoRule
 from flextraj_backend.training.clip_source import FetchedSample, SamplePlan, sample_generator
 from flextraj_backend.training.control_files import control_tensors, write_control
-from flextraj_backend.training.curriculum import Adaptive, load_curriculum
+from flextraj_backend.training.curriculum import load_curriculum
 from flextraj_backend.training.curriculum_state import CurriculumState, advance
 from flextraj_backend.training.ema import MovingAverage
-from flextraj_backend.training.memory_estimate import free_memory, training_memory
+from flextraj_backend.training.memory_estimate import (
+    TrainingMemory,
+    free_memory,
+    parameter_bytes,
+    training_memory,
+)
 from flextraj_backend.training.optimization import (
     learning_rate_factor,
     make_optimizer,
@@ -38,6 +43,7 @@ from flextraj_backend.training.resume import (
     restore_optimizer,
     write_checkpoint,
 )
+from flextraj_backend.training.run_checks import check_same_plan, check_same_step, check_validation
 from flextraj_backend.training.run_folder import last_checkpoint, open_run
 from flextraj_backend.training.run_setup import OnPrepared, clip_source, open_data, prepare_data
 from flextraj_backend.training.sampled_videos import VideoSampler, mean_scores, write_samples
@@ -95,19 +101,21 @@ class Trainer:
         self.total_steps = self.curriculum.max_steps
         self.base = load_base(settings, self.device)
         self.data = open_data(settings, self.base)
-        self.notes: tuple[str, ...] = ()
-        self._check_validation()
+        self.notes = check_validation(settings, self.curriculum, self.data.split)
         if self._is_main:
             open_run(settings)
         self.accelerator.wait_for_everyone()
         checkpoint = last_checkpoint(settings)
         share = (self.accelerator.process_index, self.accelerator.num_processes)
+        needs = self._memory_needs()
         # Before hours of encoding, and once more when the text encoder has left the memory.
-        self._check_memory(_bytes_of(self.base.pipeline.text_encoder))
+        leaves = parameter_bytes(self.base.pipeline.text_encoder)
+        needs.check(free_memory(self.device) + leaves, self._shards)
         prepare_data(self.data, settings, self.base, self.device, share, on_prepared)
         self.base.pipeline.text_encoder = None  # every text is embedded now
         self.accelerator.wait_for_everyone()
-        self.notes += (self._check_memory(0), *((self.data.cache.note,) if self.data.cache.full else ()))
+        needs.check(free_memory(self.device), self._shards)
+        self.notes += (needs.sentence, *((self.data.cache.note,) if self.data.cache.full else ()))
 
         optimizer = make_optimizer(
             [parameter for _, parameter in self.base.transformer.trainable_parameters()],
@@ -123,7 +131,7 @@ class Trainer:
         self.progress = CurriculumState()
         if checkpoint is not None:
             self._restore(checkpoint)
-        self._check_same_step()
+        check_same_step(self.accelerator, self.state.step)
 
         self.loss = batch_loss(self.base.pipeline, DTYPES[settings.precision])
         self.source = clip_source(self.data, settings, settings.condition_variants)
@@ -148,47 +156,19 @@ class Trainer:
     def _samples_of_a_step(self) -> int:
         return self.settings.batch * self.settings.accumulate * self.accelerator.num_processes
 
-    def _check_memory(self, freed_later: int) -> str:
-        """Refuse a run that does not fit; return what it needs.
-
-        Args:
-            freed_later: bytes that are taken now and free when the steps begin.
-        """
-        source = clip_source(self.data, self.settings, variants=0)
-        clip = source.fetch_clip(self.data.split.training[0])
+    def _memory_needs(self) -> TrainingMemory:
+        """Of a step, counted on the first clip."""
+        clip = clip_source(self.data, self.settings, variants=0).fetch_clip(self.data.split.training[0])
         if clip.frames is not None:
             check_clip_shape(self.base.pipeline, clip.frames.shape[:3])
         video = self.data.builder.encoded_clips([clip])[0]
-        needs = training_memory(self.base.transformer, tuple(video.mean.shape), self.settings)
+        return training_memory(self.base.transformer, tuple(video.mean.shape), self.settings)
+
+    @property
+    def _shards(self) -> int:
+        """Into which the trained parameters' states are divided."""
         is_sharded = self.accelerator.distributed_type is DistributedType.FSDP
-        shards = self.accelerator.num_processes if is_sharded else 1
-        needs.check(free_memory(self.device) + freed_later, shards)
-        return needs.sentence
-
-    def _check_validation(self) -> None:
-        """Refuse stages that end by a validation that there is not; tell where no clips can be held out."""
-        settings, held_out = self.settings, self.data.split.validation
-        why = "nothing is validated between the steps"
-        if settings.validation_clips and not held_out:
-            why = f"the dataset has no group of {settings.validation_clips} clips or fewer to hold out"
-            self.notes += (f"There is no validation, because {why}.",)
-        adaptive = [stage.name for stage in self.curriculum.stages if isinstance(stage.length, Adaptive)]
-        if adaptive and not (held_out and settings.validate_every):
-            raise RequestError(
-                f"The stage '{adaptive[0]}' ends when its validation error stops falling, but {why}: change "
-                "--validate-every or --validation-clips, make more clips, or give the stage a 'steps' length."
-            )
-
-    def _check_same_step(self) -> None:
-        """Refuse processes that go on from different checkpoints, as on machines that share no folder."""
-        steps: Any = self.accelerator.gather(torch.tensor([self.state.step], device=self.device))
-        if len(set(steps.tolist())) > 1:
-            found = ", ".join(map(str, steps.tolist()))
-            raise FlexTrajError(
-                f"The processes would go on from different steps ({found}): put the run's folder where all "
-                "machines see it.",
-                ErrorCode.WEIGHTS,
-            )
+        return self.accelerator.num_processes if is_sharded else 1
 
     def run(self, on_step: OnStep | None) -> TrainResult:
         """Train to the end of the curriculum."""
@@ -410,7 +390,7 @@ class Trainer:
 
     def _restore(self, checkpoint: Path) -> None:
         started, tensors = read_checkpoint(checkpoint)
-        self._check_same_plan(started)
+        check_same_plan(self.settings, started, self.state)
         self.state = started
         self.progress = CurriculumState.from_json(self.state.curriculum)
         groups: dict[str, dict[str, torch.Tensor]] = {"parameters": {}, "optimizer": {}, "average": {}}
@@ -427,20 +407,6 @@ class Trainer:
             for name, tensor in groups["average"].items():
                 assign(self.average.averages[name], tensor)
 
-    def _check_same_plan(self, started: TrainerState) -> None:
-        """Refuse to go on with another curriculum or other clips than the run was started with."""
-        run, now = self.settings.run, self.state
-        if started.plan and started.plan != now.plan:
-            raise RequestError(
-                f"The curriculum {self.settings.curriculum} is not what {run} was started with any more: put "
-                "it back, or give another folder with -o."
-            )
-        if started.clips and started.clips != now.clips:
-            raise RequestError(
-                f"The clips of {self.settings.data} are not those that {run} was started with: put them "
-                "back, or give another folder with -o."
-            )
-
     def _write_final_control(self) -> Path:
         path = self.settings.run / CONTROL_NAME
         with self._best_weights():
@@ -452,10 +418,6 @@ class Trainer:
 
 
 _TASKS = tuple(ControlTask)
-
-
-def _bytes_of(model: torch.nn.Module) -> int:
-    return sum(value.numel() * value.element_size() for value in model.parameters())
 
 
 def _due(step: int, every: int) -> bool:

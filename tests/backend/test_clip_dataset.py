@@ -11,11 +11,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from masked_clips import masked_clip
+from tiny_training import write_toy_dataset
 from torch.utils.data import DataLoader, DistributedSampler
 
 from blender_addon.core.errors import FlexTrajError
 from flextraj_backend.synthesis.clip import SyntheticClip
-from flextraj_backend.synthesis.shards import ClipStore, pack_clip, shard_name, write_index, write_shard
+from flextraj_backend.synthesis.shards import (
+    SHARDS,
+    ClipStore,
+    pack_clip,
+    shard_name,
+    write_index,
+    write_shard,
+)
 from flextraj_backend.training.clip_dataset import ClipCache, ClipDataset, as_list, clip_bytes
 from flextraj_backend.training.clip_stream import ClipStream
 from flextraj_backend.training.dataset_split import ClipCast, read_casts, split_clips, split_dataset
@@ -196,3 +204,11 @@ def test_a_dataset_of_one_motion_cannot_be_split() -> None:
     clips = [ClipCast(f"clip{n}", "group", frozenset()) for n in range(3)]
     with pytest.raises(FlexTrajError, match="two pair groups"):
         split_clips(clips, 0.1, 0)
+
+
+def test_a_shard_that_is_still_being_written_is_not_read(tmp_path: Path) -> None:
+    folder = write_toy_dataset(tmp_path / "clips")
+    whole = [sample.key for sample in ClipStream(folder, MIXTURE)]
+    (shard,) = (folder / SHARDS).glob("*.tar")
+    (folder / SHARDS / f".{shard.name}.3f9c.tar").write_bytes(shard.read_bytes()[:700])
+    assert [sample.key for sample in ClipStream(folder, MIXTURE)] == whole

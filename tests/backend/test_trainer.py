@@ -326,6 +326,16 @@ def test_a_control_trained_with_another_alpha_works_where_only_the_rank_is_known
         assert torch.equal(tensor, adapter.tensors[name] * factor)
 
 
+def test_a_run_that_cannot_fit_is_refused_before_its_clips_are_encoded(
+    settings: Callable[..., TrainSettings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepared: list[int] = []
+    monkeypatch.setattr("flextraj_backend.training.trainer.free_memory", lambda device: -(1 << 50))
+    with pytest.raises(FlexTrajError, match="lower --batch"):
+        train(settings(), on_prepared=lambda done, _: prepared.append(done))
+    assert not prepared
+
+
 def test_clips_of_a_size_that_the_model_cannot_make_are_refused(
     settings: Callable[..., TrainSettings], tmp_path: Path
 ) -> None:
